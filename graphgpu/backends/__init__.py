@@ -1,0 +1,31 @@
+"""Devices: what computes a schedule."""
+
+from __future__ import annotations
+
+import re
+
+from graphgpu.backends.base import Device, Step
+from graphgpu.backends.cuda import probe
+from graphgpu.backends.numpy import CPU
+from graphgpu.errors import CompileError, DeviceError
+
+__all__ = ["Device", "Step", "select"]
+
+
+def select(device: str) -> Device:
+    """Return the device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    DeviceError
+        CUDA was asked for and cannot be used.
+    CompileError
+        There is no such device.
+    """
+    if device in ("auto", "cpu"):
+        return CPU()
+    if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
+        raise DeviceError(f"device={device!r} cannot be used: {probe()}")
+    raise CompileError(
+        f"expected a device 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r}"
+    )

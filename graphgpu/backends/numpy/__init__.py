@@ -1,0 +1,5 @@
+"""The NumPy backend."""
+
+from graphgpu.backends.numpy.device import CPU
+
+__all__ = ["CPU"]

@@ -1,0 +1,469 @@
+"""compile(): from a graph to a program that runs it.
+
+A program is specialised for the sizes that it is called with: the named sizes
+are bound, the guards checked, every operation made concrete; the result is
+kept, so that the odd last batch costs once.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from graphgpu.backends import Device, Step, select
+from graphgpu.dtypes import Array, dtype, kind
+from graphgpu.errors import CompileError, DTypeError, InputError, ShapeError
+from graphgpu.graph import (
+    RUN_KEY,
+    Constant,
+    Placeholder,
+    Stored,
+    Variable,
+    as_variable,
+    describe,
+)
+from graphgpu.ops.markers import state_updates
+from graphgpu.schedule import Schedule, schedule
+from graphgpu.types import Guard, TensorType
+
+__all__ = ["Program", "compile", "evaluate"]
+
+Outputs: TypeAlias = "Variable | Sequence[Variable] | Mapping[str, Variable] | None"
+
+
+@final
+class Program:
+    """A compiled graph; call it with arrays in the order of its inputs, or by name.
+
+    Made by :func:`compile`.  ``step`` counts the calls that succeeded; random
+    numbers depend on it, and it may be set, to continue where a run ended.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[Placeholder, ...],
+        outputs: Outputs,
+        updates: Mapping[Stored, Variable],
+        device: Device,
+        seed: int,
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.updates = dict(updates)
+        self.device = device
+        self.seed = seed
+        self.step = 0
+        self._lock = threading.RLock()
+        listed = _flatten(outputs)
+        self._output_count = len(listed)
+        self._schedule = schedule([*listed, *self.updates.values()])
+        self._guards = [(v, guard) for v in self._schedule.order for guard in v.guards]
+        self._specialized: dict[tuple[int, ...], _Specialization] = {}
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{p.name}: {p.type}" for p in self.inputs)
+        return (
+            f"<Program({inputs}) of {len(self._schedule.order)} variables and "
+            f"{len(self.updates)} updates on {self.device.name}>"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the outputs and apply the updates.
+
+        Raises
+        ------
+        InputError
+            The inputs are too few, too many, unknown, or do not fit; nothing
+            has changed then.
+        ComputeError
+            An operation failed; nothing has changed then.
+        """
+        arrays = _bind(self.inputs, args, kwargs)
+        with self._lock:
+            special = self._specialize(arrays)
+            values = special.run(arrays, self._run_key())
+            new = [np.asarray(v) for v in values[self._output_count :]]
+            results = self._own(values[: self._output_count], arrays)
+            self._commit(new)
+            self.step += 1
+        return _unflatten(self.outputs, results)
+
+    def _run_key(self) -> Array:
+        return np.array([self.seed, self.step, 0], np.uint64)
+
+    def _specialize(self, arrays: Sequence[Array]) -> _Specialization:
+        """Return the specialisation for the sizes of the inputs."""
+        key = tuple(size for a in arrays for size in a.shape)
+        if key not in self._specialized:
+            sizes = _sizes(self.inputs, arrays)
+            _check_guards(self._guards, sizes)
+            special = _Specialization(self._schedule, self.inputs, sizes, self.device)
+            self._specialized[key] = special
+        return self._specialized[key]
+
+    def _own(self, values: Sequence[Any], arrays: Sequence[Array]) -> list[Array]:
+        """Return the outputs as arrays that nobody else holds."""
+        shared: dict[int, Any] = {id(a): a for a in arrays}
+        for leaf in self._schedule.order:
+            if isinstance(leaf, Constant):
+                shared[id(leaf.value)] = leaf.value
+            elif isinstance(leaf, Stored):
+                shared[id(leaf.storage.array)] = leaf.storage.array
+        results = []
+        for value in values:
+            array = self.device.output(value, shared)
+            shared[id(array)] = array
+            results.append(array)
+        return results
+
+    def _commit(self, new: Sequence[Array]) -> None:
+        """Write the new values of the state, all or none."""
+        pairs: list[tuple[Stored, Array]] = []
+        own = [target.storage.array for target in self.updates]
+        for target, array in zip(self.updates, new, strict=True):
+            want = target.storage.array
+            if array.shape != want.shape or array.dtype != want.dtype:
+                raise InputError(
+                    f"update of {describe(target)} expected shape {want.shape}; got "
+                    f"{array.shape}; no state was changed"
+                )
+            overlaps = any(np.may_share_memory(array, other) for other in own)
+            pairs.append((target, array.copy() if overlaps else array))
+        _uninterrupted(pairs)
+
+
+class _Specialization:
+    """The steps of a program for given sizes."""
+
+    def __init__(
+        self,
+        plan: Schedule,
+        inputs: Sequence[Placeholder],
+        sizes: Mapping[str, int],
+        device: Device,
+    ) -> None:
+        slot = {v: i for i, v in enumerate(plan.order)}
+        dying: dict[int, list[int]] = {}
+        for variable, place in plan.last_use.items():
+            dying.setdefault(place, []).append(slot[variable])
+        steps = [
+            Step(
+                variable,
+                variable.operation.specialize(sizes),
+                tuple(slot[v] for v in plan.inputs[variable]),
+                place,
+                tuple(dying.get(place, ())),
+            )
+            for place, variable in enumerate(plan.order)
+            if variable.operation
+        ]
+        self._count = len(plan.order)
+        self._outputs = [slot[v] for v in plan.outputs]
+        self._inputs = [(slot.get(p), i) for i, p in enumerate(inputs)]
+        self._constants = [
+            (slot[v], v.value) for v in plan.order if isinstance(v, Constant)
+        ]
+        self._stored = [
+            (slot[v], v.storage) for v in plan.order if isinstance(v, Stored)
+        ]
+        self._key_slot = slot.get(RUN_KEY)
+        self._run = device.prepare(steps)
+
+    def run(self, arrays: Sequence[Array], run_key: Array) -> list[Any]:
+        """Return the values of the outputs and of the updates."""
+        slots: list[Any] = [None] * self._count
+        for slot, value in self._constants:
+            slots[slot] = value
+        for slot, storage in self._stored:
+            slots[slot] = storage.array
+        for place, index in self._inputs:
+            if place is not None:
+                slots[place] = arrays[index]
+        if self._key_slot is not None:
+            slots[self._key_slot] = run_key
+        self._run(slots)
+        return [slots[i] for i in self._outputs]
+
+
+def compile(
+    inputs: Placeholder | Sequence[Placeholder],
+    outputs: Outputs,
+    updates: Mapping[Any, Variable] | None = None,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+) -> Program:
+    """Return a program that computes the outputs from the inputs.
+
+    Parameters
+    ----------
+    inputs
+        The placeholders, in the order of the program's arguments.
+    outputs
+        A variable, a list or a dict of variables; calls return the same shape
+        of thing, in memory that the caller owns.
+    updates
+        Maps a parameter or state to its new value.  Outputs and new values see
+        the state as it was before the call; then all are written, or, if
+        anything raises, none.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    seed
+        What random numbers depend on beside their keys and the step.
+
+    Raises
+    ------
+    CompileError
+        An input is no placeholder or named twice; a placeholder that is needed
+        is not among the inputs; an update does not fit.
+    DeviceError
+        The device cannot be used.
+
+    Examples
+    --------
+    >>> import graphgpu as gg
+    >>> x = gg.placeholder("x", ("batch",))
+    >>> n = gg.state("n", 0)
+    >>> total = gg.compile([x], gg.sum(x), updates={n: n + 1})
+    >>> float(total([1.0, 2.0, 3.0])), int(n.value)
+    (6.0, 1)
+    """
+    listed = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    chosen = select(device)
+    _check_inputs(listed)
+    checked = _check_updates(updates or {})
+    wanted = [*_flatten(outputs), *checked.values()]
+    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
+    program = Program(listed, outputs, checked, chosen, seed)
+    _check_leaves(listed, program._schedule)
+    if checked:
+        _warn_forgotten(wanted, checked)
+    return program
+
+
+def evaluate(
+    variable: Variable, values: Mapping[Placeholder, Any] | None = None
+) -> Array:
+    """Return the value of a variable, given those of placeholders; compiles once.
+
+    >>> import graphgpu as gg
+    >>> x = gg.placeholder("x", (2,))
+    >>> gg.evaluate(x + 1, {x: [1.0, 2.0]})
+    array([2., 3.], dtype=float32)
+    """
+    given = dict(values or {})
+    result: Array = compile(list(given), variable, device="cpu")(*given.values())
+    return result
+
+
+# --- checks when compiling
+
+
+def _check_inputs(inputs: Sequence[object]) -> None:
+    names: dict[str | None, Placeholder] = {}
+    for variable in inputs:
+        if not isinstance(variable, Placeholder):
+            what = describe(variable) if isinstance(variable, Variable) else variable
+            raise CompileError(f"inputs are placeholders; got {what!r}")
+        if variable.name in names:
+            raise CompileError(f"two inputs are named {variable.name!r}")
+        names[variable.name] = variable
+
+
+def _check_updates(updates: Mapping[Any, Any]) -> dict[Stored, Variable]:
+    checked: dict[Stored, Variable] = {}
+    for target, value in updates.items():
+        if not isinstance(target, Stored):
+            what = describe(target) if isinstance(target, Variable) else repr(target)
+            raise CompileError(f"only parameters and state can be updated; got {what}")
+        new = as_variable(value, target.tensor)
+        if new.dtype != target.dtype or new.ndim != target.ndim:
+            raise CompileError(
+                f"update of {describe(target)} expected type {target.type}; got "
+                f"{new.type}, created at {new.trace}"
+            )
+        for left, right in zip(new.shape, target.shape, strict=True):
+            if isinstance(left - right, int) and left != right:
+                raise CompileError(
+                    f"update of {describe(target)} expected type {target.type}; got "
+                    f"{new.type}, created at {new.trace}"
+                )
+        checked[target] = new
+    return checked
+
+
+def _check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:
+    given = set(inputs)
+    known = frozenset().union(*(p.tensor.symbols() for p in inputs))
+    for variable in plan.order:
+        if isinstance(variable, Placeholder) and variable not in given:
+            user = next(v for v in plan.order if variable in plan.inputs[v])
+            raise CompileError(
+                f"{describe(variable)} is needed by {describe(user)} but is not among "
+                f"the inputs ({', '.join(str(p.name) for p in inputs) or 'none'})"
+            )
+        if isinstance(variable.type, TensorType):
+            missing = variable.type.symbols() - known
+            if missing:
+                raise CompileError(
+                    f"{describe(variable)} has the sizes {sorted(missing)}, which no "
+                    "input gives"
+                )
+
+
+def _warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> None:
+    forgotten = [s.path for s in state_updates(wanted) if s not in updates]
+    if forgotten:
+        warnings.warn(
+            f"the program updates parameters but not the state {', '.join(forgotten)}; "
+            "add gg.state_updates(outputs) to its updates",
+            stacklevel=3,
+        )
+
+
+# --- checks when calling
+
+
+def _bind(
+    inputs: Sequence[Placeholder], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[Array]:
+    """Return one checked array for each input."""
+    names = [str(p.name) for p in inputs]
+    if len(args) > len(inputs):
+        raise InputError(
+            f"expected {len(inputs)} inputs ({', '.join(names)}); got {len(args)}"
+        )
+    given = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise InputError(f"unknown input {name!r}; expected {', '.join(names)}")
+        if name in given:
+            raise InputError(f"input {name!r} was given twice")
+        given[name] = value
+    missing = [n for n in names if n not in given]
+    if missing:
+        raise InputError(f"missing input {missing[0]!r}; expected {', '.join(names)}")
+    return [_checked(p, given[n]) for p, n in zip(inputs, names, strict=True)]
+
+
+def _checked(placeholder: Placeholder, value: Any) -> Array:
+    """Return a value as an array of the placeholder's dtype and rank."""
+    want = placeholder.tensor
+    if isinstance(value, Variable):
+        raise InputError(f"{describe(placeholder)} expected an array; got {value!r}")
+    weak = not isinstance(value, np.ndarray | np.generic)
+    try:
+        array = np.asarray(value)
+        found = dtype(array.dtype)
+    except (ValueError, DTypeError) as error:
+        raise InputError(f"{describe(placeholder)} got no array: {error}") from None
+    fits = kind(found) <= kind(want.dtype) if weak else np.can_cast(found, want.dtype)
+    if not fits:
+        raise InputError(
+            f"{describe(placeholder)} expected {want.dtype.name}; got {found.name}; "
+            f"convert with .astype({want.dtype.name!r})"
+        )
+    if array.ndim != want.ndim:
+        raise InputError(
+            f"{describe(placeholder)} expected {want.ndim} axes; got shape "
+            f"{array.shape}"
+        )
+    for axis, (size, got) in enumerate(zip(want.shape, array.shape, strict=True)):
+        if isinstance(size, int) and size != got:
+            raise InputError(
+                f"{describe(placeholder)} expected size {size} along axis {axis}; got "
+                f"shape {array.shape}"
+            )
+    return array.astype(want.dtype, copy=False)
+
+
+def _sizes(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:
+    """Return the value of each named size."""
+    sizes: dict[str, int] = {}
+    source: dict[str, Placeholder] = {}
+    expressions: list[tuple[Placeholder, Guard]] = []
+    for variable, array in zip(inputs, arrays, strict=True):
+        for axis, (size, got) in enumerate(
+            zip(variable.shape, array.shape, strict=True)
+        ):
+            if isinstance(size, int):
+                continue
+            name = str(size)
+            if not name.isidentifier():
+                what = f"the size of axis {axis} is {size}"
+                expressions.append((variable, Guard(size, got, what)))
+            elif sizes.setdefault(name, got) != got:
+                raise InputError(
+                    f"{describe(variable)} has {name}={got} along axis {axis}, but "
+                    f"{describe(source[name])} has {name}={sizes[name]}"
+                )
+            source.setdefault(name, variable)
+    _check_guards(expressions, sizes)
+    return sizes
+
+
+def _check_guards(
+    guards: Sequence[tuple[Variable, Guard]], sizes: Mapping[str, int]
+) -> None:
+    for variable, guard in guards:
+        try:
+            holds = guard.holds(sizes)
+        except ShapeError as error:
+            raise InputError(f"{describe(variable)}: {error}") from None
+        if not holds:
+            given = ", ".join(f"{n}={s}" for n, s in sizes.items())
+            raise InputError(
+                f"{describe(variable)} requires of its {guard.what} that "
+                f"{guard.left} = {guard.right}, which does not hold for {given}"
+            )
+
+
+# --- committing, and the shape of the outputs
+
+
+def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> None:
+    """Write all; an interrupt from the keyboard waits until all are written."""
+    interrupt: KeyboardInterrupt | None = None
+    place = 0
+    while place < len(pairs):
+        try:
+            while place < len(pairs):
+                target, array = pairs[place]
+                target.storage.write(array)
+                place += 1
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt:
+        raise interrupt
+
+
+def _flatten(outputs: Outputs) -> list[Variable]:
+    if outputs is None:
+        return []
+    if isinstance(outputs, Variable):
+        listed = [outputs]
+    elif isinstance(outputs, Mapping):
+        listed = list(outputs.values())
+    else:
+        listed = list(outputs)
+    for output in listed:
+        if not isinstance(output, Variable):
+            raise CompileError(f"outputs are variables; got {output!r}")
+        if not isinstance(output.type, TensorType):
+            raise CompileError(f"{describe(output)} is a tuple; read it with gg.item")
+    return listed
+
+
+def _unflatten(outputs: Outputs, results: list[Array]) -> Any:
+    if outputs is None:
+        return None
+    if isinstance(outputs, Variable):
+        return results[0]
+    if isinstance(outputs, Mapping):
+        return dict(zip(outputs, results, strict=True))
+    return tuple(results) if isinstance(outputs, tuple) else results

@@ -1,0 +1,69 @@
+"""Variables, operations and graphs: what everything else is built on."""
+
+from graphgpu.graph.graph import Graph, ancestors, install_views
+from graphgpu.graph.leaves import (
+    RUN_KEY,
+    Constant,
+    Parameter,
+    Placeholder,
+    RunKey,
+    State,
+    Storage,
+    Stored,
+    as_variable,
+    constant,
+    parameter,
+    placeholder,
+    state,
+)
+from graphgpu.graph.node import (
+    Gradient,
+    Operand,
+    Operation,
+    Variable,
+    apply,
+    describe,
+    install_operators,
+    located,
+    rebuild,
+)
+from graphgpu.graph.scope import Context, current, inside, root_scope, scope
+from graphgpu.graph.subgraph import Subgraph, substitute
+from graphgpu.graph.trace import Trace, here
+
+__all__ = [
+    "RUN_KEY",
+    "Constant",
+    "Context",
+    "Gradient",
+    "Graph",
+    "Operand",
+    "Operation",
+    "Parameter",
+    "Placeholder",
+    "RunKey",
+    "State",
+    "Storage",
+    "Stored",
+    "Subgraph",
+    "Trace",
+    "Variable",
+    "ancestors",
+    "apply",
+    "as_variable",
+    "constant",
+    "current",
+    "describe",
+    "here",
+    "inside",
+    "install_operators",
+    "install_views",
+    "located",
+    "parameter",
+    "placeholder",
+    "rebuild",
+    "root_scope",
+    "scope",
+    "state",
+    "substitute",
+]

@@ -1,0 +1,238 @@
+"""Variables that no operation computes: where values enter a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from graphgpu.dims import Size
+from graphgpu.dtypes import Array, DType, dtype, is_floating, kind, weak_dtype
+from graphgpu.errors import DTypeError, GraphError, InputError
+from graphgpu.graph.node import Variable, describe
+from graphgpu.types import TensorType, make_shape
+
+__all__ = [
+    "Storage",
+    "RUN_KEY",
+    "Constant",
+    "Parameter",
+    "Placeholder",
+    "RunKey",
+    "State",
+    "Stored",
+    "as_variable",
+    "constant",
+    "parameter",
+    "placeholder",
+    "state",
+]
+
+
+@final
+class Placeholder(Variable):
+    """An input of a program."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, type_: TensorType) -> None:
+        super().__init__(None, (), type_, name)
+
+
+@final
+class Constant(Variable):
+    """A value that is part of the graph; its array is read-only."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Array, name: str | None = None) -> None:
+        self.value = value
+        value.flags.writeable = False
+        super().__init__(None, (), TensorType(value.dtype, value.shape), name)
+
+
+class Storage:
+    """An array that programs read and write in place, and how often it changed."""
+
+    __slots__ = ("array", "version")
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.version = 0
+
+    def write(self, value: Array) -> None:
+        """Replace the contents; shape and dtype are the caller's business."""
+        np.copyto(self.array, value)
+        self.version += 1
+
+
+class Stored(Variable):
+    """A variable that owns a storage: a parameter or other state. Abstract."""
+
+    __slots__ = ("storage",)
+
+    def __init__(self, name: str, value: Array) -> None:
+        self.storage = Storage(value)
+        super().__init__(None, (), TensorType(value.dtype, value.shape), name)
+
+    @property
+    def value(self) -> Array:
+        """A copy of the present value; assigning checks it and writes in place.
+
+        Raises
+        ------
+        InputError
+            The value assigned has another shape, or a dtype that would not fit.
+        """
+        return self.storage.array.copy()
+
+    @value.setter
+    def value(self, value: object) -> None:
+        array = np.asarray(value)
+        want = self.tensor
+        if array.shape != want.shape:
+            raise InputError(
+                f"{describe(self)} expected shape {want.shape}; got {array.shape}"
+            )
+        if array.dtype.kind not in "biufV" or kind(dtype(array.dtype)) > kind(
+            want.dtype
+        ):
+            raise InputError(
+                f"{describe(self)} expected {want.dtype.name}; got {array.dtype.name}"
+            )
+        self.storage.write(array.astype(want.dtype))
+
+
+@final
+class Parameter(Stored):
+    """Trainable state."""
+
+    __slots__ = ()
+
+
+@final
+class State(Stored):
+    """State that is not trained by gradients: running means, counters."""
+
+    __slots__ = ()
+
+
+@final
+class RunKey(Variable):
+    """What random numbers depend on beside their own key: seed, step, iteration."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(None, (), TensorType(np.dtype("uint64"), (3,)), "run_key")
+
+
+RUN_KEY = RunKey()
+
+
+def placeholder(
+    name: str, shape: Sequence[Size | str] | Size | str, dtype: object = "float32"
+) -> Placeholder:
+    """Return an input of a program; a size may be an int or a name.
+
+    >>> placeholder("x", ("batch", 1, 28, 28)).type
+    float32[batch,1,28,28]
+
+    Raises
+    ------
+    GraphError
+        The name is not an identifier, or a size or the dtype does not exist.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise GraphError(
+            f"a placeholder's name must be an identifier such as 'x'; got {name!r}"
+        )
+    return Placeholder(name, TensorType(_dtype(dtype), make_shape(shape)))
+
+
+def constant(value: Any, dtype: object | None = None) -> Constant:
+    """Return a value as part of the graph.
+
+    Arrays keep their dtype; Python numbers and lists become bool, int64 or
+    float32.
+
+    >>> constant([1.0, 2.0]).type
+    float32[2]
+    """
+    return Constant(_array(value, dtype))
+
+
+def parameter(name: str, value: Any, dtype: object | None = None) -> Parameter:
+    """Return trainable state with an initial value (arrays keep their dtype).
+
+    >>> w = parameter("w", [[1.0, 2.0]])
+    >>> w.value
+    array([[1., 2.]], dtype=float32)
+    """
+    array = _array(value, dtype)
+    if not is_floating(array.dtype):
+        raise DTypeError(
+            f"parameter {name!r}: expected floating-point values, which gradients "
+            f"can train; got {array.dtype.name}; use gg.state for other values"
+        )
+    return Parameter(_stored_name(name), array)
+
+
+def state(name: str, value: Any, dtype: object | None = None) -> State:
+    """Return state that gradients do not train, with an initial value.
+
+    >>> state("step", 0).type
+    int64[]
+    """
+    return State(_stored_name(name), _array(value, dtype))
+
+
+def as_variable(value: Any, like: TensorType | None = None) -> Variable:
+    """Return a variable as it is, and anything else as a constant.
+
+    Beside ``like`` a value is weak: it takes that dtype unless its kind is
+    higher.
+
+    Raises
+    ------
+    DTypeError
+        The value is no number, array or list of numbers.
+    """
+    if isinstance(value, Variable):
+        return value
+    array = _array(value, None)
+    if like is not None:
+        array = array.astype(weak_dtype(array.dtype, like.dtype), copy=False)
+    return Constant(array)
+
+
+def _array(value: Any, wanted: object | None) -> Array:
+    """Return a fresh, C-ordered array of a supported dtype."""
+    if isinstance(value, Variable):
+        raise DTypeError(f"expected a value, got a node: {describe(value)}")
+    try:
+        array = np.array(value, order="C")
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"expected numbers; got {value!r} ({error})") from None
+    if wanted is not None:
+        target = _dtype(wanted)
+    elif isinstance(value, np.ndarray | np.generic):
+        target = _dtype(array.dtype)
+    elif array.dtype.kind in "biu":
+        target = np.dtype(bool) if array.dtype.kind == "b" else np.dtype("int64")
+    elif array.dtype.kind == "f":
+        target = np.dtype("float32")
+    else:
+        target = _dtype(array.dtype)
+    return array.astype(target, copy=False)
+
+
+def _dtype(name: object) -> DType:
+    return dtype(name)
+
+
+def _stored_name(name: str) -> str:
+    if not isinstance(name, str) or not name or "/" in name:
+        raise GraphError(f"a name is a word without a slash; got {name!r}")
+    return name
