@@ -252,23 +252,23 @@ def _floor_div(left: Size, right: Size) -> Size:
         return left // right
     if right == 0:
         raise ShapeError(f"size {left} divided by zero")
-    if right == 1:
-        return left
-    if left == right:
-        return 1
     whole, rest = _divide_terms(left, right)
     if rest == 0:
         return whole
     if isinstance(rest, int) and isinstance(right, int):
         return whole + rest // right
-    if isinstance(right, int) and right > 0 and isinstance(rest, Dim):
-        inner = rest.terms[0][0][0] if len(rest.terms) == 1 else None
-        nested = isinstance(inner, Call) and rest == _atom(inner)
-        if nested and isinstance(inner, Call) and inner.function == "//":
+    return whole + _nested_floor_div(rest, right)
+
+
+def _nested_floor_div(left: Size, right: Size) -> Size:
+    """Return (a // b) // c as a // (b c), where b and c are known and positive."""
+    if isinstance(left, Dim) and isinstance(right, int) and right > 0:
+        inner = left.terms[0][0][0] if left.terms[0][0] else ""
+        if isinstance(inner, Call) and left == _atom(inner) and inner.function == "//":
             divisor = inner.right
             if isinstance(divisor, int) and divisor > 0:
-                return whole + inner.left // (divisor * right)
-    return _atom(Call("//", rest, right)) + whole
+                return inner.left // (divisor * right)
+    return _atom(Call("//", left, right))
 
 
 def _divide_terms(left: Size, right: Size) -> tuple[Size, Size]:

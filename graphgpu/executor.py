@@ -15,8 +15,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from graphgpu.backends import Device, Step, select
-from graphgpu.dtypes import Array, dtype, kind
-from graphgpu.errors import CompileError, DTypeError, InputError, ShapeError
+from graphgpu.binding import bind, check_guards, sizes_of
+from graphgpu.dtypes import Array
+from graphgpu.errors import CompileError, InputError
 from graphgpu.graph import (
     RUN_KEY,
     Constant,
@@ -28,7 +29,7 @@ from graphgpu.graph import (
 )
 from graphgpu.ops.markers import state_updates
 from graphgpu.schedule import Schedule, schedule
-from graphgpu.types import Guard, TensorType
+from graphgpu.types import TensorType
 
 __all__ = ["Program", "compile", "evaluate"]
 
@@ -82,7 +83,7 @@ class Program:
         ComputeError
             An operation failed; nothing has changed then.
         """
-        arrays = _bind(self.inputs, args, kwargs)
+        arrays = bind(self.inputs, args, kwargs)
         with self._lock:
             special = self._specialize(arrays)
             values = special.run(arrays, self._run_key())
@@ -99,8 +100,8 @@ class Program:
         """Return the specialisation for the sizes of the inputs."""
         key = tuple(size for a in arrays for size in a.shape)
         if key not in self._specialized:
-            sizes = _sizes(self.inputs, arrays)
-            _check_guards(self._guards, sizes)
+            sizes = sizes_of(self.inputs, arrays)
+            check_guards(self._guards, sizes)
             special = _Specialization(self._schedule, self.inputs, sizes, self.device)
             self._specialized[key] = special
         return self._specialized[key]
@@ -324,103 +325,6 @@ def _warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> N
             "add gg.state_updates(outputs) to its updates",
             stacklevel=3,
         )
-
-
-# --- checks when calling
-
-
-def _bind(
-    inputs: Sequence[Placeholder], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> list[Array]:
-    """Return one checked array for each input."""
-    names = [str(p.name) for p in inputs]
-    if len(args) > len(inputs):
-        raise InputError(
-            f"expected {len(inputs)} inputs ({', '.join(names)}); got {len(args)}"
-        )
-    given = dict(zip(names, args, strict=False))
-    for name, value in kwargs.items():
-        if name not in names:
-            raise InputError(f"unknown input {name!r}; expected {', '.join(names)}")
-        if name in given:
-            raise InputError(f"input {name!r} was given twice")
-        given[name] = value
-    missing = [n for n in names if n not in given]
-    if missing:
-        raise InputError(f"missing input {missing[0]!r}; expected {', '.join(names)}")
-    return [_checked(p, given[n]) for p, n in zip(inputs, names, strict=True)]
-
-
-def _checked(placeholder: Placeholder, value: Any) -> Array:
-    """Return a value as an array of the placeholder's dtype and rank."""
-    want = placeholder.tensor
-    if isinstance(value, Variable):
-        raise InputError(f"{describe(placeholder)} expected an array; got {value!r}")
-    weak = not isinstance(value, np.ndarray | np.generic)
-    try:
-        array = np.asarray(value)
-        found = dtype(array.dtype)
-    except (ValueError, DTypeError) as error:
-        raise InputError(f"{describe(placeholder)} got no array: {error}") from None
-    fits = kind(found) <= kind(want.dtype) if weak else np.can_cast(found, want.dtype)
-    if not fits:
-        raise InputError(
-            f"{describe(placeholder)} expected {want.dtype.name}; got {found.name}; "
-            f"convert with .astype({want.dtype.name!r})"
-        )
-    if array.ndim != want.ndim:
-        raise InputError(
-            f"{describe(placeholder)} expected {want.ndim} axes; got shape "
-            f"{array.shape}"
-        )
-    for axis, (size, got) in enumerate(zip(want.shape, array.shape, strict=True)):
-        if isinstance(size, int) and size != got:
-            raise InputError(
-                f"{describe(placeholder)} expected size {size} along axis {axis}; got "
-                f"shape {array.shape}"
-            )
-    return array.astype(want.dtype, copy=False)
-
-
-def _sizes(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:
-    """Return the value of each named size."""
-    sizes: dict[str, int] = {}
-    source: dict[str, Placeholder] = {}
-    expressions: list[tuple[Placeholder, Guard]] = []
-    for variable, array in zip(inputs, arrays, strict=True):
-        for axis, (size, got) in enumerate(
-            zip(variable.shape, array.shape, strict=True)
-        ):
-            if isinstance(size, int):
-                continue
-            name = str(size)
-            if not name.isidentifier():
-                what = f"the size of axis {axis} is {size}"
-                expressions.append((variable, Guard(size, got, what)))
-            elif sizes.setdefault(name, got) != got:
-                raise InputError(
-                    f"{describe(variable)} has {name}={got} along axis {axis}, but "
-                    f"{describe(source[name])} has {name}={sizes[name]}"
-                )
-            source.setdefault(name, variable)
-    _check_guards(expressions, sizes)
-    return sizes
-
-
-def _check_guards(
-    guards: Sequence[tuple[Variable, Guard]], sizes: Mapping[str, int]
-) -> None:
-    for variable, guard in guards:
-        try:
-            holds = guard.holds(sizes)
-        except ShapeError as error:
-            raise InputError(f"{describe(variable)}: {error}") from None
-        if not holds:
-            given = ", ".join(f"{n}={s}" for n, s in sizes.items())
-            raise InputError(
-                f"{describe(variable)} requires of its {guard.what} that "
-                f"{guard.left} = {guard.right}, which does not hold for {given}"
-            )
 
 
 # --- committing, and the shape of the outputs

@@ -19,7 +19,6 @@ from graphgpu.graph.leaves import (
 from graphgpu.graph.node import (
     Gradient,
     Operand,
-    Operation,
     Variable,
     apply,
     describe,
@@ -27,6 +26,7 @@ from graphgpu.graph.node import (
     located,
     rebuild,
 )
+from graphgpu.graph.operation import Operation
 from graphgpu.graph.scope import Context, current, inside, root_scope, scope
 from graphgpu.graph.subgraph import Subgraph, substitute
 from graphgpu.graph.trace import Trace, here

@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Any, final
 
 from graphgpu.errors import GraphError
-from graphgpu.graph.node import Operation, Variable, describe
+from graphgpu.graph.node import Variable, describe
+from graphgpu.graph.operation import Operation
 
 __all__ = ["Graph", "ancestors", "install_views"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from graphgpu.errors import GraphError, ShapeError
 from graphgpu.graph.graph import ancestors
 from graphgpu.graph.leaves import Constant
-from graphgpu.graph.node import Operation, Variable, describe, rebuild
+from graphgpu.graph.node import Variable, describe, rebuild
+from graphgpu.graph.operation import Operation
 from graphgpu.types import TensorType, Type
 
 __all__ = ["Subgraph", "substitute"]

@@ -26,17 +26,18 @@ class CPU(Device):
         calls = [(s.operation.numpy, s.inputs, s.output, s.release) for s in steps]
 
         def run(slots: list[Any]) -> None:
-            place = 0
+            done = 0
             try:
                 with np.errstate(all="ignore"):
-                    for place, (function, inputs, output, release) in enumerate(calls):
+                    for function, inputs, output, release in calls:
                         slots[output] = function(*[slots[i] for i in inputs])
                         for slot in release:
                             slots[slot] = None
+                        done += 1
             except GraphGPUError:
                 raise
             except Exception as error:
-                raise _failed(steps[place], slots, error) from error
+                raise _failed(steps[done], slots, error) from error
 
         return run
 

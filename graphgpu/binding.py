@@ -1,0 +1,110 @@
+"""What a program is called with: arrays for its inputs, and the sizes they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphgpu.dtypes import Array, dtype, kind
+from graphgpu.errors import DTypeError, InputError, ShapeError
+from graphgpu.graph import Placeholder, Variable, describe
+from graphgpu.types import Guard
+
+__all__ = ["bind", "check_guards", "sizes_of"]
+
+
+def bind(
+    inputs: Sequence[Placeholder], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[Array]:
+    """Return one checked array for each input."""
+    names = [str(p.name) for p in inputs]
+    if len(args) > len(inputs):
+        raise InputError(
+            f"expected {len(inputs)} inputs ({', '.join(names)}); got {len(args)}"
+        )
+    given = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise InputError(f"unknown input {name!r}; expected {', '.join(names)}")
+        if name in given:
+            raise InputError(f"input {name!r} was given twice")
+        given[name] = value
+    missing = [n for n in names if n not in given]
+    if missing:
+        raise InputError(f"missing input {missing[0]!r}; expected {', '.join(names)}")
+    return [_checked(p, given[n]) for p, n in zip(inputs, names, strict=True)]
+
+
+def _checked(placeholder: Placeholder, value: Any) -> Array:
+    """Return a value as an array of the placeholder's dtype and rank."""
+    want = placeholder.tensor
+    if isinstance(value, Variable):
+        raise InputError(f"{describe(placeholder)} expected an array; got {value!r}")
+    weak = not isinstance(value, np.ndarray | np.generic)
+    try:
+        array = np.asarray(value)
+        found = dtype(array.dtype)
+    except (ValueError, DTypeError) as error:
+        raise InputError(f"{describe(placeholder)} got no array: {error}") from None
+    fits = kind(found) <= kind(want.dtype) if weak else np.can_cast(found, want.dtype)
+    if not fits:
+        raise InputError(
+            f"{describe(placeholder)} expected {want.dtype.name}; got {found.name}; "
+            f"convert with .astype({want.dtype.name!r})"
+        )
+    if array.ndim != want.ndim:
+        raise InputError(
+            f"{describe(placeholder)} expected {want.ndim} axes; got shape "
+            f"{array.shape}"
+        )
+    for axis, (size, got) in enumerate(zip(want.shape, array.shape, strict=True)):
+        if isinstance(size, int) and size != got:
+            raise InputError(
+                f"{describe(placeholder)} expected size {size} along axis {axis}; got "
+                f"shape {array.shape}"
+            )
+    return array.astype(want.dtype, copy=False)
+
+
+def sizes_of(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:
+    """Return the value of each named size."""
+    sizes: dict[str, int] = {}
+    source: dict[str, Placeholder] = {}
+    expressions: list[tuple[Placeholder, Guard]] = []
+    for variable, array in zip(inputs, arrays, strict=True):
+        for axis, (size, got) in enumerate(
+            zip(variable.shape, array.shape, strict=True)
+        ):
+            if isinstance(size, int):
+                continue
+            name = str(size)
+            if not name.isidentifier():
+                what = f"the size of axis {axis} is {size}"
+                expressions.append((variable, Guard(size, got, what)))
+            elif sizes.setdefault(name, got) != got:
+                raise InputError(
+                    f"{describe(variable)} has {name}={got} along axis {axis}, but "
+                    f"{describe(source[name])} has {name}={sizes[name]}"
+                )
+            source.setdefault(name, variable)
+    check_guards(expressions, sizes)
+    return sizes
+
+
+def check_guards(
+    guards: Sequence[tuple[Variable, Guard]], sizes: Mapping[str, int]
+) -> None:
+    """Refuse sizes for which a requirement of a node does not hold."""
+    for variable, guard in guards:
+        try:
+            holds = guard.holds(sizes)
+        except ShapeError as error:
+            raise InputError(f"{describe(variable)}: {error}") from None
+        if not holds:
+            given = ", ".join(f"{n}={s}" for n, s in sizes.items())
+            raise InputError(
+                f"{describe(variable)} requires of its {guard.what} that "
+                f"{guard.left} = {guard.right}, which does not hold for {given}"
+            )

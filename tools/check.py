@@ -1,0 +1,55 @@
+"""Run every check that guards the main branch: ``python tools/check.py``.
+
+Format, lint, types, tests, doctests, examples.  The tests include the layers of
+the architecture and every example; ``--slow`` adds what takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+PATHS = ["graphgpu", "tests", "examples", "tools"]
+
+CHECKS: dict[str, list[str]] = {
+    "format": [PYTHON, "-m", "ruff", "format", "--check", *PATHS],
+    "lint": [PYTHON, "-m", "ruff", "check", *PATHS],
+    "types": [PYTHON, "-m", "mypy"],
+    "tests": [PYTHON, "-m", "pytest", "-n", "2"],
+    "doctests": [PYTHON, "-m", "pytest", "--doctest-modules", "graphgpu"],
+}
+SLOW = [PYTHON, "-m", "pytest", "-m", "slow"]
+
+
+def main() -> int:
+    """Run the checks, all of them even if one fails; return how many failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slow", action="store_true", help="add the slow tests")
+    parser.add_argument("only", nargs="*", help=f"some of {', '.join(CHECKS)}")
+    options = parser.parse_args()
+    unknown = set(options.only) - set(CHECKS)
+    if unknown:
+        parser.error(f"unknown check {', '.join(sorted(unknown))}")
+    checks = {n: c for n, c in CHECKS.items() if not options.only or n in options.only}
+    if options.slow:
+        checks["slow tests"] = SLOW
+    failed = []
+    for name, command in checks.items():
+        print(f"== {name}: {' '.join(command[1:])}", flush=True)
+        start = time.perf_counter()
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        verdict = "passed" if code == 0 else f"failed with {code}"
+        print(f"== {name} {verdict}, {time.perf_counter() - start:.0f} s", flush=True)
+        if code:
+            failed.append(name)
+    print(f"{len(checks) - len(failed)} passed, {len(failed)} failed", *failed)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
