@@ -11,7 +11,7 @@
 9.0
 """
 
-from graphgpu import errors, gradient, ops
+from graphgpu import errors, gradient, ops, optim
 from graphgpu.dims import Dim, dim
 from graphgpu.dtypes import bfloat16
 from graphgpu.errors import *
@@ -56,6 +56,7 @@ __all__ = [
     "constant",
     "dim",
     "evaluate",
+    "optim",
     "parameter",
     "placeholder",
     "root_scope",

@@ -22,6 +22,7 @@ __all__ = [
     "TensorType",
     "TupleType",
     "Type",
+    "Window",
     "broadcast",
     "make_shape",
     "normalize_axes",
@@ -91,6 +92,20 @@ class TupleType:
 
 
 Type: TypeAlias = TensorType | TupleType
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How an operation's window slides over the spatial axes, axis by axis.
+
+    Output p reads the padded input at p stride + k dilation for k below
+    ``kernel``; ``padding`` has a pair (before, after) for each axis.
+    """
+
+    kernel: Shape
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[Size, Size], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ ROOT = Path(graphgpu.__file__).parent
 # Each part may import those above it; parts on one line do not import each other.
 LAYERS = [
     ["errors"],
-    ["dims", "dtypes"],
+    ["dims", "dtypes", "optional"],
     ["types"],
     ["graph"],
     ["ops"],
@@ -23,7 +23,7 @@ LAYERS = [
     ["schedule", "binding"],
     ["backends"],
     ["executor"],
-    ["testing", "saving"],
+    ["testing", "saving", "doctor"],
     ["nn", "optim", "data", "draw", "interop"],
     ["train"],
     ["cli"],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from graphgpu.backends.base import Device, Step
-from graphgpu.backends.cuda import probe
+from graphgpu.backends.cuda import CudaState
+from graphgpu.backends.cuda import probe as cuda_state
 from graphgpu.backends.numpy import CPU
 from graphgpu.errors import CompileError, DeviceError
 
-__all__ = ["Device", "Step", "select"]
+__all__ = ["CudaState", "Device", "Step", "cuda_state", "select"]
 
 
 def select(device: str) -> Device:
@@ -25,7 +26,7 @@ def select(device: str) -> Device:
     if device in ("auto", "cpu"):
         return CPU()
     if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
-        raise DeviceError(f"device={device!r} cannot be used: {probe()}")
+        raise DeviceError(f"device={device!r} cannot be used: {cuda_state()}")
     raise CompileError(
         f"expected a device 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r}"
     )

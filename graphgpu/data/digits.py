@@ -3,7 +3,7 @@
 import numpy as np
 
 from graphgpu.data.dataset import Dataset, hold_out_a_fifth, to_unit_interval
-from graphgpu.data.optional import load_optional
+from graphgpu.optional import load_optional
 
 __all__ = ["digits"]
 

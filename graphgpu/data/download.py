@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from graphgpu.data.optional import load_optional
+from graphgpu.optional import load_optional
 from graphgpu.errors import DataError
 
 __all__ = ["RemoteFile", "download"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphgpu.data.dataset import Dataset, to_unit_interval
-from graphgpu.data.optional import load_optional
+from graphgpu.optional import load_optional
 from graphgpu.errors import DataError
 
 __all__ = ["images_by_class"]

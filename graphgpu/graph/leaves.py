@@ -48,7 +48,7 @@ class Constant(Variable):
 
     def __init__(self, value: Array, name: str | None = None) -> None:
         self.value = value
-        value.flags.writeable = False
+        value.setflags(write=False)
         super().__init__(None, (), TensorType(value.dtype, value.shape), name)
 
 
@@ -203,7 +203,8 @@ def as_variable(value: Any, like: TensorType | None = None) -> Variable:
         return value
     array = _array(value, None)
     if like is not None:
-        array = array.astype(weak_dtype(array.dtype, like.dtype), copy=False)
+        # From the value itself: a Python number next to float64 keeps all its digits.
+        array = _array(value, weak_dtype(array.dtype, like.dtype))
     return Constant(array)
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from graphgpu.dims import Dim, Size
 from graphgpu.errors import GradientError, GraphError
-from graphgpu.types import Guards, TensorType, Type
+from graphgpu.types import Guards, TensorType, Type, Window
 
 __all__ = ["Operation"]
 
@@ -84,6 +84,13 @@ class Operation(ABC):
     def flops(self, inputs: Sequence[TensorType], output: Type) -> Size:
         """Return the floating-point operations that one evaluation takes."""
         return output.size if isinstance(output, TensorType) else 0
+
+    def window(self, inputs: Sequence[TensorType]) -> Window | None:
+        """Return the window that slides over the spatial axes of the first input.
+
+        None, unless it is a convolution or a pooling.
+        """
+        return None
 
     def specialize(self, sizes: Mapping[str, int]) -> Operation:
         """Return the operation with every named size replaced by its value."""

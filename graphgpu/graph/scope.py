@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -65,14 +65,25 @@ def current() -> Context:
     return context
 
 
-@contextmanager
-def inside(context: Context) -> Iterator[Context]:
+def inside(context: Context) -> AbstractContextManager[Context]:
     """Create nodes in the context given, for the length of a ``with`` block."""
-    token = _context.set(context)
-    try:
-        yield context
-    finally:
-        _context.reset(token)
+    return _Inside(context)
+
+
+class _Inside:
+    """What :func:`inside` returns: gradients enter one a node, so it is lean."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> Context:
+        self._token = _context.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._token)
 
 
 @contextmanager

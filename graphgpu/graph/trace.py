@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import CodeType
 
 __all__ = ["Trace", "here"]
@@ -44,9 +45,14 @@ class Trace:
 def here() -> Trace:
     """Return the innermost place outside this package."""
     frame = sys._getframe(1)
-    while frame.f_back is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name != _PACKAGE and not name.startswith(_PACKAGE + "."):
+    while _is_ours(frame.f_globals.get("__name__", "")):
+        outer = frame.f_back
+        if outer is None:
             break
-        frame = frame.f_back
+        frame = outer
     return Trace(frame.f_code, frame.f_lasti)
+
+
+@cache
+def _is_ours(module: str) -> bool:
+    return module == _PACKAGE or module.startswith(_PACKAGE + ".")

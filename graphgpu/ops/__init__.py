@@ -2,38 +2,91 @@
 
 from graphgpu.graph import install_operators
 from graphgpu.ops import (
+    activation,
     arithmetic,
     comparison,
+    convolution,
     creation,
+    determinants,
+    diagonals,
     elementwise,
     exponential,
+    indexing,
+    joining,
+    linalg,
+    loss,
     markers,
     matrix_product,
+    noise,
+    normalization,
+    padding,
+    random,
     reduction,
+    repeating,
+    rounding,
     shape,
+    subscript,
+    triangular,
+    trigonometric,
     tuples,
 )
+from graphgpu.ops.activation import *
 from graphgpu.ops.arithmetic import *
 from graphgpu.ops.comparison import *
+from graphgpu.ops.convolution import *
 from graphgpu.ops.creation import *
+from graphgpu.ops.determinants import *
+from graphgpu.ops.diagonals import *
+from graphgpu.ops.einsum import *
 from graphgpu.ops.elementwise import *
 from graphgpu.ops.exponential import *
+from graphgpu.ops.indexing import *
+from graphgpu.ops.joining import *
+from graphgpu.ops.linalg import *
+from graphgpu.ops.loss import *
 from graphgpu.ops.markers import *
 from graphgpu.ops.matrix_product import *
+from graphgpu.ops.moments import *
+from graphgpu.ops.noise import *
+from graphgpu.ops.normalization import *
+from graphgpu.ops.padding import *
+from graphgpu.ops.random import *
 from graphgpu.ops.reduction import *
+from graphgpu.ops.repeating import *
+from graphgpu.ops.rounding import *
 from graphgpu.ops.shape import *
+from graphgpu.ops.triangular import *
+from graphgpu.ops.trigonometric import *
 from graphgpu.ops.tuples import *
 
 __all__: list[str] = []
+__all__ += activation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
+__all__ += convolution.__all__
 __all__ += creation.__all__
+__all__ += determinants.__all__
+__all__ += diagonals.__all__
+__all__ += ["einsum"]
 __all__ += elementwise.__all__
 __all__ += exponential.__all__
+__all__ += indexing.__all__
+__all__ += joining.__all__
+__all__ += loss.__all__
+__all__ += linalg.__all__
 __all__ += markers.__all__
 __all__ += matrix_product.__all__
+__all__ += ["moments", "std", "var"]
+__all__ += noise.__all__
+__all__ += normalization.__all__
+__all__ += padding.__all__
+__all__ += random.__all__
 __all__ += reduction.__all__
+__all__ += repeating.__all__
+__all__ += rounding.__all__
 __all__ += shape.__all__
+__all__ += triangular.__all__
+__all__ += trigonometric.__all__
 __all__ += tuples.__all__
 
 install_operators(
@@ -43,6 +96,7 @@ install_operators(
     cast=elementwise.cast,
     divide=arithmetic.divide,
     floor_divide=arithmetic.floor_divide,
+    getitem=subscript.getitem,
     greater=comparison.greater,
     greater_equal=comparison.greater_equal,
     less=comparison.less,

@@ -15,7 +15,15 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from graphgpu.dtypes import Array, DType, dtype, is_floating, kind, promote
+from graphgpu.dtypes import (
+    Array,
+    DType,
+    accumulator,
+    dtype,
+    is_floating,
+    kind,
+    promote,
+)
 from graphgpu.errors import DTypeError, GradientError, GraphError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
 from graphgpu.ops.expression import numpy_function
@@ -53,10 +61,15 @@ class Elementwise(Operation):
         return operand
 
     def numpy(self, *inputs: Array) -> Array:
-        """Evaluate the expression; every number in it is weak."""
+        """Evaluate the expression, halves in float32; every number in it is weak."""
+        operand = inputs[-1].dtype
+        wide = accumulator(operand)
+        if wide != operand:
+            inputs = tuple(x.astype(wide) if x.dtype == operand else x for x in inputs)
         names = _field_names(type(self))
         function = numpy_function(self.expression, self.operands + names)
-        return np.asarray(function(*inputs, *(getattr(self, n) for n in names)))
+        result = np.asarray(function(*inputs, *(getattr(self, n) for n in names)))
+        return result.astype(self.result_dtype(operand), copy=False)
 
     def pulls(
         self, inputs: tuple[Variable, ...], output: Variable, grad: Variable

@@ -9,15 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgpu.dims import Size
-from graphgpu.dtypes import Array, DType, accumulator, is_floating, kind
+from graphgpu.dtypes import Array, DType, accumulator, is_floating
 from graphgpu.errors import GraphError, ShapeError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
-from graphgpu.ops.comparison import equal
+from graphgpu.ops.comparison import equal, where
 from graphgpu.ops.creation import size_of
 from graphgpu.ops.elementwise import cast
+from graphgpu.ops.exponential import exp
 from graphgpu.types import Guards, Shape, TensorType, Type, normalize_axes
 
-__all__ = ["max", "mean", "min", "sum", "sum_to"]
+__all__ = [
+    "all",
+    "any",
+    "count_nonzero",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "sum",
+    "sum_to",
+]
 
 Axis = int | Sequence[int] | None
 
@@ -33,7 +44,7 @@ class Reduction(Operation):
 
     def infer(self, guards: Guards, x: TensorType) -> TensorType:
         """Drop the axes, or make them 1."""
-        if not all(0 <= a < x.ndim for a in self.axes):
+        if self.axes and not 0 <= self.axes[0] <= self.axes[-1] < x.ndim:
             raise ShapeError(f"axes {self.axes} are out of range")
         shape = tuple(
             1 if axis in self.axes else size
@@ -70,10 +81,8 @@ class Sum(Reduction):
     keepdims: bool = False
 
     def result_dtype(self, operand: DType) -> DType:
-        """Sum bools and small integers in int64 (unsigned in uint64), as NumPy."""
-        if is_floating(operand):
-            return operand
-        return np.dtype("uint64") if operand.kind == "u" else np.dtype("int64")
+        """Sum bools and small integers in 64 bits."""
+        return total_dtype(operand)
 
     def numpy(self, x: Array) -> Array:
         """Sum; halves are summed in float32."""
@@ -92,6 +101,38 @@ class Sum(Reduction):
     ) -> list[Variable | None]:
         """Every element has the gradient of its sum."""
         return [self.spread(grad, inputs[0].shape)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mean(Reduction):
+    """Σ x / N over the axes, N being the number of elements that are summed."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        """Return float32 for bools and integers."""
+        return operand if is_floating(operand) else np.dtype("float32")
+
+    def numpy(self, x: Array) -> Array:
+        """Sum and divide: halves in float32, integers in float64."""
+        wide = accumulator(x.dtype) if is_floating(x.dtype) else np.dtype("float64")
+        total = np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=wide)
+        count = wide.type(np.prod([x.shape[a] for a in self.axes], dtype=int))
+        return np.asarray(total / count, self.result_dtype(x.dtype))
+
+    def bprop(
+        self,
+        inputs: tuple[Variable, ...],
+        output: Variable,
+        grad: Variable,
+        wanted: tuple[bool, ...],
+    ) -> list[Variable | None]:
+        """Every element has the N-th part; N may be no half, so it is a float32."""
+        x = inputs[0]
+        wide = accumulator(x.dtype)
+        part = cast(cast(grad, wide) / size_of(x, self.axes, wide), x.dtype)
+        return [self.spread(part, x.shape)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +159,11 @@ class Extremum(Reduction):
     ) -> list[Variable | None]:
         """Share the gradient equally among the elements that are extreme."""
         x = inputs[0]
-        chosen = cast(equal(x, self.spread(output, x.shape)), x.dtype)
-        count = sum(chosen, self.axes, self.keepdims)
-        return [chosen * self.spread(grad / count, x.shape)]
+        wide = accumulator(x.dtype)
+        extreme = equal(x, self.spread(output, x.shape))
+        count = sum(cast(extreme, wide), self.axes, self.keepdims)
+        share = cast(cast(grad, wide) / count, x.dtype)
+        return [where(extreme, self.spread(share, x.shape), 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +182,72 @@ class Min(Extremum):
     def numpy(self, x: Array) -> Array:
         """Take the smallest; NaN wins."""
         return np.asarray(np.min(x, axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True, slots=True)
+class LogSumExp(Reduction):
+    """log Σ e^x over the axes, as m + log Σ e^(x - m) with m the largest x."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def numpy(self, x: Array) -> Array:
+        """Shift by the largest x, unless it is infinite."""
+        largest = np.max(x, axis=self.axes, keepdims=True, initial=-np.inf)
+        shift = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
+        total = np.sum(np.exp(x - shift), axis=self.axes, keepdims=self.keepdims)
+        return np.asarray(np.log(total) + shift.reshape(np.shape(total)), x.dtype)
+
+    def bprop(
+        self,
+        inputs: tuple[Variable, ...],
+        output: Variable,
+        grad: Variable,
+        wanted: tuple[bool, ...],
+    ) -> list[Variable | None]:
+        """∂/∂x = softmax x = e^(x - y); 0 where every x is -∞ and so is y."""
+        x = inputs[0]
+        y = where(equal(output, -np.inf), 0, output)
+        return [self.spread(grad, x.shape) * exp(x - self.spread(y, x.shape))]
+
+
+@dataclass(frozen=True, slots=True)
+class Any(Reduction):
+    """Whether some x over the axes is true; false of nothing."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        """Return bool."""
+        return np.dtype(bool)
+
+    def numpy(self, x: Array) -> Array:
+        """Combine with or."""
+        return np.asarray(np.any(x, axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True, slots=True)
+class All(Reduction):
+    """Whether every x over the axes is true; true of nothing."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        """Return bool."""
+        return np.dtype(bool)
+
+    def numpy(self, x: Array) -> Array:
+        """Combine with and."""
+        return np.asarray(np.all(x, axis=self.axes, keepdims=self.keepdims))
+
+
+def total_dtype(operand: DType) -> DType:
+    """Return the dtype of a total: 64 bits for bools and integers, as in NumPy."""
+    if is_floating(operand):
+        return operand
+    return np.dtype("uint64") if operand.kind == "u" else np.dtype("int64")
 
 
 def axes_of(name: str, x: Variable, axis: Axis) -> tuple[int, ...]:
@@ -190,13 +299,50 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Return the arithmetic mean over the axes given, or over all.
 
     Of bools and integers it is float32; of nothing it is NaN.
+
+    >>> import graphgpu as gg
+    >>> float(gg.evaluate(gg.mean(gg.constant([1, 2]))))
+    1.5
     """
     variable = as_variable(x)
-    if kind(variable.dtype) < 2:
+    return apply(Mean(axes_of("mean", variable, axis), bool(keepdims)), variable)
+
+
+def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return log Σ e^x over the axes given, or over all, without overflow.
+
+    It is -∞ of nothing and of -∞ alone, and the gradient is then 0; elsewhere
+    the gradient is softmax x.  Halves are computed in float32, then rounded.
+
+    >>> import graphgpu as gg
+    >>> float(gg.evaluate(gg.logsumexp(gg.constant([1000.0, 1000.0]))))
+    1000.6931762695312
+    """
+    variable = as_variable(x)
+    if not is_floating(variable.dtype):
         variable = cast(variable, "float32")
-    axes = axes_of("mean", variable, axis)
-    total = sum(variable, axes, keepdims)
-    return total / size_of(variable, axes, total.dtype)
+    axes = axes_of("logsumexp", variable, axis)
+    wide = cast(variable, accumulator(variable.dtype))
+    return cast(apply(LogSumExp(axes, bool(keepdims)), wide), variable.dtype)
+
+
+def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return whether some x is true; numbers other than 0, NaN too, are true."""
+    variable = cast(x, bool)
+    return apply(Any(axes_of("any", variable, axis), bool(keepdims)), variable)
+
+
+def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return whether every x is true; numbers other than 0, NaN too, are true."""
+    variable = cast(x, bool)
+    return apply(All(axes_of("all", variable, axis), bool(keepdims)), variable)
+
+
+def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return how many x are not 0, as int64; NaN is not 0."""
+    variable = cast(x, bool)
+    axes = axes_of("count_nonzero", variable, axis)
+    return apply(Sum(axes, bool(keepdims)), variable)
 
 
 def sum_to(x: Variable, shape: Shape) -> Variable:

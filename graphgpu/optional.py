@@ -1,4 +1,4 @@
-"""The one place that loads the optional packages of ``graphgpu[data]``."""
+"""The one place that loads optional packages."""
 
 import importlib
 from typing import Any
@@ -8,7 +8,9 @@ from graphgpu.errors import MissingDependencyError
 __all__ = ["load_optional"]
 
 
-def load_optional(module: str, package: str, needed_by: str) -> Any:
+def load_optional(
+    module: str, package: str, needed_by: str, extra: str = "data"
+) -> Any:
     """Import a module of an optional package.
 
     Parameters
@@ -19,6 +21,8 @@ def load_optional(module: str, package: str, needed_by: str) -> Any:
         The name to install, for example ``"Pillow"``.
     needed_by
         What the caller was doing, for the message.
+    extra
+        The extra of graphgpu that installs the package.
 
     Raises
     ------
@@ -35,5 +39,5 @@ def load_optional(module: str, package: str, needed_by: str) -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"{needed_by}: the package {package} is needed and cannot be imported "
-            f'({error}); install it with: pip install "graphgpu[data]"'
+            f'({error}); install it with: pip install "graphgpu[{extra}]"'
         ) from error

@@ -1,4 +1,4 @@
-"""Gradients as graph: Algorithms 6.5 and 6.6 of *Deep Learning*, section 6.5.6.
+"""Algorithms 6.5 and 6.6 of *Deep Learning*, section 6.5.6.
 
 ``gradients`` is Algorithm 6.5, the outermost part of back-propagation: it
 prunes the graph G to G', the ancestors of the cost that are descendants of the
@@ -16,14 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 from graphgpu.dtypes import is_floating
 from graphgpu.errors import GradientError
 from graphgpu.graph import (
     Context,
     Graph,
+    Operand,
     Variable,
+    as_variable,
     describe,
     inside,
 )
@@ -31,16 +33,8 @@ from graphgpu.ops.creation import ones_like, zeros_like
 from graphgpu.ops.tuples import Item
 from graphgpu.types import TensorType, TupleType
 
-__all__ = [
-    "GradTable",
-    "build_grad",
-    "gradients",
-    "hessian_vector_product",
-    "jvp",
-    "vjp",
-]
+__all__ = ["GradTable", "Pruned", "build_grad", "gradients", "prune"]
 
-Disconnected = Literal["raise", "zero", "none"]
 TupleGradient: TypeAlias = tuple[Variable | None, ...]
 
 
@@ -67,21 +61,42 @@ class GradTable:
 class Pruned:
     """The book's G': what lies on a differentiable path from a target to a cost.
 
-    ``edges`` has, for each variable of it, the operands through which the
-    gradient flows; ``consumers`` its consumers within it.
+    ``consumers`` has, for each variable of it, the consumers within it;
+    ``edges`` the operands through which the gradient flows.
     """
 
     consumers: dict[Variable, list[Variable]]
     edges: dict[Variable, tuple[bool, ...]]
 
 
+@overload
 def gradients(
     cost: Variable | None,
     wrt: Sequence[Variable],
-    known: Mapping[Variable, Variable] | None = None,
+    known: Mapping[Variable, Operand] | None = None,
     constant: Iterable[Variable] = (),
-    disconnected: Disconnected = "raise",
-) -> list[Variable]:
+    disconnected: Literal["raise", "zero"] = "raise",
+) -> list[Variable]: ...
+
+
+@overload
+def gradients(
+    cost: Variable | None,
+    wrt: Sequence[Variable],
+    known: Mapping[Variable, Operand] | None = None,
+    constant: Iterable[Variable] = (),
+    *,
+    disconnected: Literal["none"],
+) -> list[Variable | None]: ...
+
+
+def gradients(
+    cost: Variable | None,
+    wrt: Sequence[Variable],
+    known: Mapping[Variable, Operand] | None = None,
+    constant: Iterable[Variable] = (),
+    disconnected: Literal["raise", "zero", "none"] = "raise",
+) -> list[Variable] | list[Variable | None]:
     """Return the gradients of a scalar cost with respect to variables, as graph.
 
     Algorithm 6.5.  A gradient has the type of its variable, and can be
@@ -117,23 +132,22 @@ def gradients(
     >>> float(gg.evaluate(dx, {x: 2.0})), float(gg.evaluate(ddx, {x: 2.0}))
     (12.0, 12.0)
     """
-    targets = list(wrt)
-    seeds = _seeds(cost, known or {}, targets)
-    constants = set(constant)
     if disconnected not in ("raise", "zero", "none"):
         raise GradientError(
             f"disconnected must be 'raise', 'zero' or 'none'; got {disconnected!r}"
         )
+    targets, constants = _listed(wrt), set(constant)
+    seeds = _seeds(cost, known or {}, targets)
     graph = Graph(list(seeds))
     pruned = prune(graph, targets, constants)
     table = GradTable(seeds)
-    results: list[Variable] = []
+    results: list[Variable | None] = []
     for target in targets:
-        connected = target in pruned.consumers or target in seeds
+        connected = target in pruned.consumers
         if not connected and disconnected == "raise":
             raise GradientError(_blocked(graph, target, constants))
         if not connected and disconnected == "none":
-            results.append(None)  # type: ignore[arg-type]
+            results.append(None)
             continue
         built = build_grad(target, graph, pruned, table) if connected else None
         if built is None:
@@ -145,24 +159,33 @@ def gradients(
 
 
 def prune(graph: Graph, targets: Iterable[Variable], constant: set[Variable]) -> Pruned:
-    """Return G': the part of the graph that gradients flow through."""
+    """Return G': the part of the graph that gradients flow through.
+
+    Forwards, the descendants of the targets; of these, backwards, the
+    ancestors of the outputs; both along the edges that gradients pass.
+    """
     reached = {t for t in targets if t in graph} - constant
-    consumers: dict[Variable, list[Variable]] = {v: [] for v in reached}
     edges: dict[Variable, tuple[bool, ...]] = {}
     for variable in graph.variables:
         if variable in constant or not variable.inputs:
             continue
         flows = tuple(
-            parent in consumers and _connects(variable, index)
+            parent in reached and _connects(variable, index)
             for index, parent in enumerate(variable.inputs)
         )
-        if not any(flows):
-            continue
-        edges[variable] = flows
-        consumers.setdefault(variable, [])
+        if any(flows):
+            edges[variable] = flows
+            reached.add(variable)
+    live = reached.intersection(graph.outputs)
+    for variable in reversed(edges):
+        if variable in live:
+            live.update(compress(variable.inputs, edges[variable]))
+    consumers: dict[Variable, list[Variable]] = {v: [] for v in live}
+    kept = {v: flows for v, flows in edges.items() if v in live}
+    for variable, flows in kept.items():
         for parent in dict.fromkeys(compress(variable.inputs, flows)):
             consumers[parent].append(variable)
-    return Pruned(consumers, edges)
+    return Pruned(consumers, kept)
 
 
 def build_grad(
@@ -209,17 +232,45 @@ def _back_propagate(
         arrived.append((variable.serial, operation.index, grad))
         return
     with _as_gradient_of(variable):
-        answer = operation.bprop(variable.inputs, variable, grad, wanted)
+        try:
+            answer = tuple(operation.bprop(variable.inputs, variable, grad, wanted))
+        except GradientError as error:
+            raise GradientError(f"{error}; asked of {describe(variable)}") from None
+    if len(answer) != len(variable.inputs):
+        raise GradientError(
+            f"{describe(variable)} has a bprop that gives {len(answer)} gradients "
+            f"for {len(variable.inputs)} inputs"
+        )
     for place, (parent, part) in enumerate(zip(variable.inputs, answer, strict=True)):
         if part is None or not wanted[place]:
             continue
-        if part.type != parent.type:
+        fitted = _fitted(part, parent)
+        if fitted is None:
+            given = part.type if isinstance(part, Variable) else type(part).__name__
             raise GradientError(
-                f"{describe(variable)} has a bprop that gives {part.type} for an "
+                f"{describe(variable)} has a bprop that gives {given} for an "
                 f"input of type {parent.type}"
             )
         arrived = table.arrived.setdefault(parent, [])
-        arrived.append((variable.serial, place, part))
+        arrived.append((variable.serial, place, fitted))
+
+
+def _fitted(part: Any, parent: Variable) -> Variable | None:
+    """Return a gradient with the type of its variable; None if it has another.
+
+    Sizes that may be equal are taken to be: operations guard what they assume.
+    """
+    if not isinstance(part, Variable) or isinstance(part.type, TupleType):
+        return None
+    given, want = part.type, parent.tensor
+    if given == want:
+        return part
+    if given.dtype != want.dtype or given.ndim != want.ndim:
+        return None
+    for size, expected in zip(given.shape, want.shape, strict=True):
+        if size != expected and (size == 1 or isinstance(size - expected, int)):
+            return None
+    return part.broadcast_to(want.shape)
 
 
 def _total(variable: Variable, table: GradTable) -> Variable | TupleGradient | None:
@@ -260,9 +311,15 @@ def _as_gradient_of(variable: Variable) -> AbstractContextManager[Context]:
     return inside(replace(variable.context, phase="gradient", origin=variable.trace))
 
 
+def _listed(wrt: Any) -> list[Variable]:
+    if isinstance(wrt, Variable):
+        raise GradientError(f"wrt is a list of variables; got {describe(wrt)} alone")
+    return list(wrt)
+
+
 def _seeds(
     cost: Variable | None,
-    known: Mapping[Variable, Variable],
+    known: Mapping[Variable, Operand],
     targets: Sequence[Variable],
 ) -> dict[Variable, Variable]:
     """Return the gradients that back-propagation starts from."""
@@ -277,7 +334,8 @@ def _seeds(
                 "use gg.cast before it"
             )
     seeds: dict[Variable, Variable] = {}
-    for variable, grad in known.items():
+    for variable, value in known.items():
+        grad = as_variable(value, variable.tensor)
         if grad.type != variable.type:
             raise GradientError(
                 f"known gradient of {describe(variable)} expected type "
@@ -325,78 +383,3 @@ def _blocked(graph: Graph, target: Variable, constant: set[Variable]) -> str:
         f"no gradient reaches {wanted} because {describe(blocking)} blocks the path; "
         "use disconnected='zero' if that is meant"
     )
-
-
-def vjp(
-    outputs: Sequence[Variable],
-    wrt: Sequence[Variable],
-    cotangents: Sequence[Variable],
-) -> list[Variable]:
-    """Return the vector-Jacobian products Σ_i cotangent_i ∂output_i/∂wrt.
-
-    A variable that the outputs do not depend on has the product zero.
-    """
-    known: dict[Variable, Variable] = {}
-    for output, cotangent in _pairs(outputs, cotangents, "cotangent"):
-        known[output] = known[output] + cotangent if output in known else cotangent
-    return gradients(None, wrt, known=known, disconnected="zero")
-
-
-def jvp(
-    outputs: Sequence[Variable],
-    wrt: Sequence[Variable],
-    tangents: Sequence[Variable],
-) -> list[Variable]:
-    """Return the Jacobian-vector products Σ_j ∂output/∂wrt_j tangent_j.
-
-    The vector-Jacobian product is linear in its cotangent u; differentiating
-    it with respect to u once more, along the tangents, gives the product from
-    the other side (J. Townsend, "A new trick for calculating Jacobian vector
-    products", 2017).  What depended on u alone is dropped as unused.
-
-    >>> import graphgpu as gg
-    >>> x = gg.placeholder("x", ())
-    >>> (y,) = gg.jvp([gg.exp(x)], [x], [gg.constant(2.0)])
-    >>> float(gg.evaluate(y, {x: 0.0}))
-    2.0
-    """
-    pairs = _pairs(wrt, tangents, "tangent")
-    dummies = [zeros_like(v) for v in outputs]
-    products = vjp(outputs, wrt, dummies)
-    known: dict[Variable, Variable] = {}
-    for product, (_, tangent) in zip(products, pairs, strict=True):
-        known[product] = known[product] + tangent if product in known else tangent
-    return gradients(None, dummies, known=known, disconnected="zero")
-
-
-def hessian_vector_product(
-    cost: Variable, wrt: Sequence[Variable], vectors: Sequence[Variable]
-) -> list[Variable]:
-    """Return Hv, the Hessian of a scalar cost times a vector (a list of arrays).
-
-    Hx = ∇[(∇cost)ᵀ v] (Christianson, 1992; *Deep Learning*, section 6.5.10).
-    """
-    pairs = _pairs(wrt, vectors, "vector")
-    slopes = gradients(cost, wrt, disconnected="zero")
-    known: dict[Variable, Variable] = {}
-    for slope, (_, vector) in zip(slopes, pairs, strict=True):
-        known[slope] = known[slope] + vector if slope in known else vector
-    return gradients(None, wrt, known=known, disconnected="zero")
-
-
-def _pairs(
-    variables: Sequence[Variable], vectors: Sequence[Variable], name: str
-) -> list[tuple[Variable, Variable]]:
-    """Pair variables with vectors of their types."""
-    if len(variables) != len(vectors):
-        raise GradientError(
-            f"expected one {name} for each of {len(variables)} variables; "
-            f"got {len(vectors)}"
-        )
-    for variable, vector in zip(variables, vectors, strict=True):
-        if variable.type != vector.type:
-            raise GradientError(
-                f"{name} of {describe(variable)} expected type {variable.type}; "
-                f"got {vector.type}"
-            )
-    return list(zip(variables, vectors, strict=True))

@@ -1,0 +1,208 @@
+"""Normalisation: activations of mean 0 and variance 1, then scaled and shifted.
+
+Mean and variance come from :func:`~graphgpu.moments`, and the mean is subtracted
+before anything is scaled, so a mean much larger than the standard deviation
+costs no digits.  Halves are normalised in float32, then rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphgpu.dims import Size
+from graphgpu.errors import GraphError, ShapeError
+from graphgpu.graph import (
+    Operand,
+    State,
+    Variable,
+    as_variable,
+    current,
+    inside,
+    located,
+)
+from graphgpu.ops.arithmetic import maximum, rsqrt
+from graphgpu.ops.creation import size_of
+from graphgpu.ops.elementwise import cast
+from graphgpu.ops.markers import with_state_update
+from graphgpu.ops.moments import moments
+from graphgpu.ops.requirements import floating, of_shape, shape_text, widened
+from graphgpu.types import Shape, make_shape
+
+__all__ = ["batch_norm", "layer_norm"]
+
+
+def layer_norm(
+    x: Operand,
+    normalized_shape: int | Size | str | Sequence[int | Size | str],
+    weight: Operand | None = None,
+    bias: Operand | None = None,
+    eps: float = 1e-5,
+) -> Variable:
+    """Return (x - μ) / √(σ² + ε) · weight + bias, by sample.
+
+    μ and σ² are the mean and the population variance over the last axes, those
+    of ``normalized_shape``, which is also the shape of weight and bias (Ba, Kiros
+    and Hinton, "Layer normalization", 2016).
+
+    >>> import graphgpu as gg
+    >>> x = gg.constant([[1.0, 3.0], [1e6, 1e6 + 2]])
+    >>> gg.evaluate(gg.layer_norm(x, 2, eps=0))
+    array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
+
+    Raises
+    ------
+    ShapeError
+        The last axes of x, or weight or bias, do not have that shape.
+    """
+    name = f"layer_norm(normalized_shape={normalized_shape})"
+    variable = floating(name, x)
+    shape = make_shape(normalized_shape)
+    first = variable.ndim - len(shape)
+    if not shape or first < 0:
+        error = ShapeError(f"expected x to end in the axes {shape_text(shape)}")
+        raise located(error, name, (variable,))
+    variable = of_shape(name, "x", variable, (*variable.shape[:first], *shape))
+    wide = widened(variable)
+    mean, variance = moments(wide, tuple(range(first, variable.ndim)))
+    result = (wide - mean) * rsqrt(variance + eps)
+    if weight is not None:
+        result = result * _vector(name, "weight", weight, shape, wide)
+    if bias is not None:
+        result = result + _vector(name, "bias", bias, shape, wide)
+    return cast(result, variable.dtype)
+
+
+def batch_norm(
+    x: Operand,
+    running_mean: Operand | None,
+    running_var: Operand | None,
+    weight: Operand | None = None,
+    bias: Operand | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Variable:
+    """Return (x - μ) / √(σ² + ε) · weight + bias, by channel: axis 1 of x.
+
+    Ioffe and Szegedy, "Batch normalization", 2015.  In training, μ and σ² are the
+    mean and the population variance over the batch and its positions, and
+    gradients flow through them; else they are the running statistics.
+
+    In training, the result carries updates of the running statistics, which
+    :func:`~graphgpu.state_updates` collects for a program's ``updates``: they
+    become (1 - momentum) of themselves plus momentum times the batch's mean and
+    its variance, that with the divisor N - 1.  (Of a single value a channel the
+    variance is taken to be 0.)
+
+    Parameters
+    ----------
+    x
+        Of shape (N, C), or (N, C, d1, ...).
+    running_mean, running_var
+        Of shape (C,).  In training, states (:func:`graphgpu.state`) to be updated,
+        or None; else any values.
+    weight, bias
+        Of shape (C,), or None for 1 and 0.
+    training
+        Which graph to build.
+    momentum
+        The part that the batch has in the new running statistics.
+    eps
+        ε, added to the variance.
+
+    Raises
+    ------
+    ShapeError
+        x has fewer than two axes, or a vector is not of shape (C,).
+    GraphError
+        The running statistics are missing, or, in training, are no states.
+
+    Examples
+    --------
+    >>> import graphgpu as gg
+    >>> x = gg.constant([[1.0], [3.0]])
+    >>> mean, var = gg.state("mean", [0.0]), gg.state("var", [1.0])
+    >>> y = gg.batch_norm(x, mean, var, training=True, eps=0)
+    >>> gg.compile([], y, gg.state_updates(y))().tolist()
+    [[-1.0], [1.0]]
+    >>> float(mean.value[0]), float(var.value[0])
+    (0.20000000298023224, 1.100000023841858)
+    """
+    name = f"batch_norm(training={training})"
+    variable = floating(name, x)
+    if variable.ndim < 2:
+        error = ShapeError("expected x of shape (N, C) or (N, C, d1, ...)")
+        raise located(error, name, (variable,))
+    wide = widened(variable)
+    states: list[tuple[State, Variable]] = []
+    if training:
+        axes = (0, *range(2, variable.ndim))
+        mean, variance = moments(wide, axes)
+        states = [
+            *_update(name, "running_mean", running_mean, mean, momentum),
+            *_update(
+                name,
+                "running_var",
+                running_var,
+                _unbiased(variance, wide, axes),
+                momentum,
+            ),
+        ]
+    else:
+        mean = _by_channel(name, "running_mean", running_mean, wide)
+        variance = _by_channel(name, "running_var", running_var, wide)
+    scale = rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * _by_channel(name, "weight", weight, wide)
+    result = (wide - mean) * scale
+    if bias is not None:
+        result = result + _by_channel(name, "bias", bias, wide)
+    result = cast(result, variable.dtype)
+    for state, value in states:
+        result = with_state_update(result, state, value)
+    return result
+
+
+def _update(
+    name: str,
+    what: str,
+    state: Operand | None,
+    statistic: Variable,
+    momentum: float,
+) -> list[tuple[State, Variable]]:
+    """Return a state with its new value, (1 - momentum) old + momentum statistic."""
+    if state is None:
+        return []
+    if not isinstance(state, State):
+        error = GraphError(f"expected {what} made by gg.state, which can be updated")
+        raise located(error, name)
+    of_shape(name, what, state, (statistic.shape[1],))
+    with inside(replace(current(), phase="update")):
+        old = cast(state, statistic.dtype)
+        new = (1 - momentum) * old + momentum * statistic.reshape(state.shape)
+        return [(state, cast(new, state.dtype))]
+
+
+def _unbiased(variance: Variable, x: Variable, axes: tuple[int, ...]) -> Variable:
+    """Return the variance with the divisor N - 1 in place of N."""
+    with inside(replace(current(), phase="update")):
+        count = size_of(x, axes, x.dtype)
+        return variance * (count / maximum(count - 1, 1))
+
+
+def _by_channel(name: str, what: str, value: Operand | None, x: Variable) -> Variable:
+    """Return a vector of one value for each channel, so that it broadcasts to x."""
+    if value is None:
+        raise located(GraphError(f"expected {what}, got None"), name, (x,))
+    vector = _vector(name, what, value, (x.shape[1],), x)
+    return vector.reshape((1, x.shape[1], *[1] * (x.ndim - 2)))
+
+
+def _vector(
+    name: str, what: str, value: Operand, shape: Shape, x: Variable
+) -> Variable:
+    """Return a value of the shape given, in the dtype of x."""
+    variable = as_variable(value, x.tensor)
+    return cast(of_shape(name, what, variable, shape), x.dtype)

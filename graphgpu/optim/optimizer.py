@@ -1,0 +1,269 @@
+"""What optimisers have in common: gradients, state, the rate and its schedule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphgpu.dtypes import accumulator, is_floating
+from graphgpu.errors import GraphError
+from graphgpu.gradient import gradients as gradients_of
+from graphgpu.graph import (
+    Parameter,
+    State,
+    Stored,
+    Variable,
+    as_variable,
+    current,
+    describe,
+    inside,
+    state,
+)
+from graphgpu.optim.clipping import clip_by_global_norm, clip_by_value
+from graphgpu.optim.hyperparameters import at_least_zero, positive
+from graphgpu.types import TensorType
+
+__all__ = ["Memory", "Optimizer", "Rate", "Scalar"]
+
+Scalar: TypeAlias = float | Variable
+Rate: TypeAlias = float | Variable | Callable[[Variable], Scalar]
+"""A number; a scalar variable; or a schedule, which makes one of the counter."""
+
+
+class Memory:
+    """The state that an optimiser keeps for one parameter."""
+
+    def __init__(
+        self,
+        parameter: Parameter,
+        states: dict[str, State],
+        updates: dict[Stored, Variable],
+    ) -> None:
+        self._parameter = parameter
+        self._states = states
+        self._updates = updates
+
+    def read(self, name: str, initial: float = 0.0) -> State:
+        """Return a state of the parameter's shape, as it was before the step.
+
+        It is made, filled with ``initial``, when it is first asked for.  It has
+        the parameter's dtype; float16 and bfloat16, in which small squares
+        vanish, have their state in float32.
+        """
+        if name not in self._states:
+            owner = self._parameter
+            wide = accumulator(owner.dtype)
+            value = np.full_like(owner.storage.array, initial, dtype=wide)
+            with inside(replace(current(), path=owner.path)):
+                self._states[name] = state(name, value)
+        return self._states[name]
+
+    def write(self, name: str, value: Variable) -> Variable:
+        """Say what a state is to be after the step; return that."""
+        self._updates[self.read(name)] = value
+        return value
+
+
+@dataclass(eq=False)
+class Optimizer(ABC):
+    """Builds the updates of parameters that lower a loss. Abstract.
+
+    An optimiser of your own derives from it and defines :meth:`rule`.
+
+    Parameters
+    ----------
+    lr
+        The learning rate: a number; a scalar variable, such as a state that is
+        set from outside; or a schedule: a function that is given the step
+        counter, 0 at the first step, and returns a scalar variable.
+    clip_by_value
+        A limit for the magnitude of every element of the gradients.
+    clip_by_global_norm
+        A limit for the norm of all gradients of a call of :meth:`updates`.
+    """
+
+    lr: Rate
+    clip_by_value: float | None = field(default=None, kw_only=True)
+    clip_by_global_norm: float | None = field(default=None, kw_only=True)
+    _step: State | None = field(default=None, init=False, repr=False)
+    _states: dict[Parameter, dict[str, State]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        """Check what was given."""
+        if isinstance(self.lr, Variable):
+            _check_rate(self.lr)
+        elif not callable(self.lr):
+            at_least_zero("lr", self.lr)
+        if self.clip_by_value is not None and self.clip_by_global_norm is not None:
+            raise GraphError(
+                "gradients are clipped by value or by their global norm, not both; "
+                "for both, pass the gradients that you clipped to updates()"
+            )
+        if self.clip_by_value is not None:
+            positive("clip_by_value", self.clip_by_value)
+        if self.clip_by_global_norm is not None:
+            positive("clip_by_global_norm", self.clip_by_global_norm)
+
+    @property
+    def step(self) -> State:
+        """The counter of steps, an int64 state named ``step``; 0 before the first.
+
+        It is made when it is first asked for, and counted where it is needed:
+        by schedules, by Adam, and from then on.
+        """
+        if self._step is None:
+            with _updating(current().path):
+                self._step = state("step", 0)
+        return self._step
+
+    @property
+    def learning_rate(self) -> Variable:
+        """The rate of the coming step as a scalar variable: an output to log."""
+        return as_variable(self._rate(), TensorType(np.dtype("float64"), ()))
+
+    def updates(
+        self,
+        loss: Variable | None,
+        parameters: Sequence[Parameter],
+        gradients: Sequence[Variable] | None = None,
+    ) -> dict[Stored, Variable]:
+        """Return the new values of the parameters and of the optimiser's state.
+
+        They are the ``updates`` of :func:`graphgpu.compile`.  The state is made
+        once: another call for the same parameters uses what there is.
+
+        Parameters
+        ----------
+        loss
+            The scalar to be lowered.
+        parameters
+            What is trained.
+        gradients
+            Of the loss, one for each parameter, if they are not to be built
+            here; then the loss is not looked at and may be None.
+
+        Raises
+        ------
+        GradientError
+            The loss is no scalar, or does not depend on a parameter.
+        GraphError
+            Something is no parameter, or is there twice; the gradients do not
+            fit.
+        """
+        listed = _checked(parameters)
+        if gradients is not None:
+            slopes = _checked_gradients(listed, gradients)
+        elif loss is None:
+            raise GraphError("expected a loss, or its gradients")
+        else:
+            slopes = gradients_of(loss, listed)
+        updates: dict[Stored, Variable] = {}
+        with _updating(current().path):
+            slopes = self._clipped(slopes)
+            scalars = self.scalars(self._rate())
+        for parameter, slope in zip(listed, slopes, strict=True):
+            wide = accumulator(parameter.dtype)
+            memory = Memory(parameter, self._states.setdefault(parameter, {}), updates)
+            with _updating(parameter.context.path):
+                new = self.rule(
+                    memory,
+                    parameter.cast(wide),
+                    slope.cast(wide),
+                    *[s.cast(wide) if isinstance(s, Variable) else s for s in scalars],
+                )
+                updates[parameter] = new.cast(parameter.dtype)
+        if self._step is not None:
+            with _updating(self._step.context.path):
+                updates[self._step] = self._step + 1
+        return updates
+
+    def scalars(self, rate: Scalar) -> tuple[Scalar, ...]:
+        """Return what the rule needs beside the gradient, made once a step.
+
+        The rate alone, unless overridden.  Numbers stay numbers and variables
+        are float64, for the rule in the dtype that it computes in.
+        """
+        return (rate,)
+
+    @abstractmethod
+    def rule(self, memory: Memory, x: Variable, g: Variable, *scalars: Any) -> Variable:
+        """Return the new value of a parameter x with gradient g."""
+
+    def _rate(self) -> Scalar:
+        """Return the rate of the coming step: a float, or a float64 variable."""
+        rate = self.lr
+        if callable(rate):
+            with _updating(current().path):
+                rate = rate(self.step)
+            if not isinstance(rate, Variable):
+                return at_least_zero("what the schedule of lr returned", rate)
+        if isinstance(rate, Variable):
+            _check_rate(rate)
+            return rate.cast("float64")
+        return float(rate)
+
+    def _clipped(self, slopes: Sequence[Variable]) -> list[Variable]:
+        if self.clip_by_value is not None:
+            return clip_by_value(slopes, self.clip_by_value)
+        if self.clip_by_global_norm is not None:
+            return clip_by_global_norm(slopes, self.clip_by_global_norm)
+        return list(slopes)
+
+
+def _updating(path: str) -> Any:
+    """Create nodes in a scope, as part of the update."""
+    return inside(replace(current(), path=path, phase="update", origin=None))
+
+
+def _check_rate(rate: Variable) -> None:
+    if rate.shape != () or not is_floating(rate.dtype):
+        raise GraphError(
+            f"lr must be a floating-point scalar; got {describe(rate)} "
+            "use gg.cast where it is an integer"
+        )
+
+
+def _checked(parameters: Any) -> list[Parameter]:
+    if isinstance(parameters, Variable):
+        raise GraphError(f"expected a list of parameters; got {describe(parameters)}")
+    listed: list[Parameter] = []
+    for parameter in parameters:
+        if not isinstance(parameter, Parameter):
+            given = (
+                describe(parameter)
+                if isinstance(parameter, Variable)
+                else repr(parameter)
+            )
+            raise GraphError(
+                f"only parameters are trained; got {given} use gg.parameter for it"
+            )
+        listed.append(parameter)
+    if len(set(listed)) != len(listed):
+        twice = next(p for p in listed if listed.count(p) > 1)
+        raise GraphError(f"{describe(twice)} is among the parameters twice")
+    return listed
+
+
+def _checked_gradients(
+    parameters: Sequence[Parameter], gradients: Sequence[Variable]
+) -> list[Variable]:
+    listed = list(gradients)
+    if len(listed) != len(parameters):
+        raise GraphError(
+            f"expected a gradient for each of {len(parameters)} parameters; "
+            f"got {len(listed)}"
+        )
+    for parameter, gradient in zip(parameters, listed, strict=True):
+        given = gradient.type if isinstance(gradient, Variable) else repr(gradient)
+        if given != parameter.type:
+            raise GraphError(
+                f"gradient of {describe(parameter)} expected type {parameter.type}; "
+                f"got {given}"
+            )
+    return listed
