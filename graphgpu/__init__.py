@@ -11,7 +11,19 @@
 9.0
 """
 
-from graphgpu import errors, gradient, ops, optim
+from graphgpu import (
+    control,
+    data,
+    draw,
+    errors,
+    gradient,
+    interop,
+    nn,
+    ops,
+    optim,
+    testing,
+)
+from graphgpu.control import *
 from graphgpu.dims import Dim, dim
 from graphgpu.dtypes import bfloat16
 from graphgpu.errors import *
@@ -24,6 +36,7 @@ from graphgpu.graph import (
     Parameter,
     Placeholder,
     State,
+    Summary,
     Variable,
     apply,
     constant,
@@ -34,6 +47,7 @@ from graphgpu.graph import (
     state,
 )
 from graphgpu.ops import *
+from graphgpu.saving import load, save
 from graphgpu.types import TensorType, TupleType
 
 __version__ = "0.1.0"
@@ -47,6 +61,7 @@ __all__ = [
     "Placeholder",
     "Program",
     "State",
+    "Summary",
     "TensorType",
     "TupleType",
     "Variable",
@@ -54,15 +69,23 @@ __all__ = [
     "bfloat16",
     "compile",
     "constant",
+    "data",
     "dim",
+    "draw",
     "evaluate",
+    "interop",
+    "load",
+    "nn",
     "optim",
     "parameter",
     "placeholder",
     "root_scope",
+    "save",
     "scope",
     "state",
+    "testing",
 ]
+__all__ += control.__all__
 __all__ += errors.__all__
 __all__ += gradient.__all__
 __all__ += ops.__all__

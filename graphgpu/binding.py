@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgpu.dtypes import Array, dtype, kind
+from graphgpu.dtypes import Array, dtype, is_integer, kind
 from graphgpu.errors import DTypeError, InputError, ShapeError
 from graphgpu.graph import Placeholder, Variable, describe
 from graphgpu.types import Guard
@@ -65,7 +65,12 @@ def _checked(placeholder: Placeholder, value: Any) -> Array:
                 f"{describe(placeholder)} expected size {size} along axis {axis}; got "
                 f"shape {array.shape}"
             )
-    return array.astype(want.dtype, copy=False)
+    converted = array.astype(want.dtype, copy=False)
+    if weak and is_integer(want.dtype) and not np.array_equal(converted, array):
+        raise InputError(
+            f"{describe(placeholder)} got numbers that do not fit in {want.dtype.name}"
+        )
+    return converted
 
 
 def sizes_of(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:

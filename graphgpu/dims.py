@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import gcd
+from typing import SupportsIndex, TypeAlias
 
 from graphgpu.errors import ShapeError
 
@@ -81,7 +82,8 @@ class Dim:
         return Dim, (self.terms,)
 
     def __add__(self, other: Size) -> Size:
-        return _sum(self.terms + _terms(other))
+        size = _size(other)
+        return NotImplemented if size is None else _sum(self.terms + _terms(size))
 
     __radd__ = __add__
 
@@ -89,30 +91,41 @@ class Dim:
         return self * -1
 
     def __sub__(self, other: Size) -> Size:
-        return self + other * -1
+        size = _size(other)
+        return NotImplemented if size is None else self + size * -1
 
     def __rsub__(self, other: Size) -> Size:
         return self * -1 + other
 
     def __mul__(self, other: Size) -> Size:
+        size = _size(other)
+        if size is None:
+            return NotImplemented
         return _sum(
             tuple(
                 (tuple(sorted(m + n, key=str)), a * b)
                 for m, a in self.terms
-                for n, b in _terms(other)
+                for n, b in _terms(size)
             )
         )
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Size) -> Size:
-        return _floor_div(self, other)
+        size = _size(other)
+        return NotImplemented if size is None else _floor_div(self, size)
 
     def __rfloordiv__(self, other: Size) -> Size:
-        return _floor_div(other, self)
+        size = _size(other)
+        return NotImplemented if size is None else _floor_div(size, self)
 
     def __mod__(self, other: Size) -> Size:
-        return self - (self // other) * other
+        size = _size(other)
+        return NotImplemented if size is None else self - (self // size) * size
+
+    def __rmod__(self, other: Size) -> Size:
+        size = _size(other)
+        return NotImplemented if size is None else size - (size // self) * self
 
     def __bool__(self) -> bool:
         raise ShapeError(f"size {self} is not known until the program is called")
@@ -198,7 +211,13 @@ def product(shape: tuple[Size, ...]) -> Size:
 
 
 def ceil_div(left: Size, right: Size) -> Size:
-    """Return ``left / right`` rounded up."""
+    """Return ``left / right`` rounded up.
+
+    >>> ceil_div(dim("h"), 2)
+    (h + 1)//2
+    """
+    if isinstance(right, int) and right > 0:
+        return (left + (right - 1)) // right
     return -((-left) // right)
 
 
@@ -210,7 +229,7 @@ def minimum_size(left: Size, right: Size) -> Size:
         return left
     if _is_nonnegative(left - right):
         return right
-    return _atom(Call("min", left, right))
+    return _atom(Call("min", *sorted((left, right), key=str)))
 
 
 def maximum_size(left: Size, right: Size) -> Size:
@@ -221,7 +240,16 @@ def maximum_size(left: Size, right: Size) -> Size:
         return left
     if _is_nonnegative(right - left):
         return right
-    return _atom(Call("max", left, right))
+    return _atom(Call("max", *sorted((left, right), key=str)))
+
+
+def _size(value: object) -> Size | None:
+    """Return an operand as a size; None if it is no whole number."""
+    if isinstance(value, Dim):
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    return value.__index__()
 
 
 def _atom(atom: Atom) -> Dim:
@@ -248,38 +276,56 @@ def _sum(terms: tuple[tuple[Monomial, int], ...]) -> Size:
 
 
 def _floor_div(left: Size, right: Size) -> Size:
-    if isinstance(left, int) and isinstance(right, int):
-        return left // right
     if right == 0:
         raise ShapeError(f"size {left} divided by zero")
+    if left == right:
+        return 1
+    if _terms(right)[0][1] < 0:
+        left, right = -left, -right
+    if isinstance(right, int):
+        return _divide_by_int(left, right)
     whole, rest = _divide_terms(left, right)
-    if rest == 0:
+    return whole if rest == 0 else _atom(Call("//", rest, right)) + whole
+
+
+def _divide_by_int(left: Size, right: int) -> Size:
+    """Return ``left // right`` for a divisor above 0.
+
+    With d the divisor, whole multiples of d leave the quotient; a factor g of d
+    that all terms but the constant c share is divided out, by ⌊(gx + c) / gd⌋ =
+    ⌊(x + ⌊c/g⌋) / d⌋; and ⌊(⌊a/b⌋ + c) / d⌋ = ⌊(a + bc) / bd⌋.
+    """
+    if isinstance(left, int):
+        return left // right
+    whole = _sum(tuple((m, f // right) for m, f in left.terms))
+    rest = _sum(tuple((m, f % right) for m, f in left.terms))
+    if isinstance(rest, int):
         return whole
-    if isinstance(rest, int) and isinstance(right, int):
-        return whole + rest // right
-    return whole + _nested_floor_div(rest, right)
+    shared = gcd(right, *(f for m, f in rest.terms if m))
+    rest = _sum(tuple((m, f // shared) for m, f in rest.terms))
+    right //= shared
+    if right == 1:
+        return whole + rest
+    inner = [
+        m[0]
+        for m, f in _terms(rest)
+        if f == 1 and len(m) == 1 and isinstance(m[0], Call) and m[0].function == "//"
+    ]
+    if len(inner) == 1 and isinstance(inner[0].right, int):
+        divisor = inner[0].right
+        others = rest - _atom(inner[0])
+        return whole + (inner[0].left + others * divisor) // (divisor * right)
+    return _atom(Call("//", rest, right)) + whole
 
 
-def _nested_floor_div(left: Size, right: Size) -> Size:
-    """Return (a // b) // c as a // (b c), where b and c are known and positive."""
-    if isinstance(left, Dim) and isinstance(right, int) and right > 0:
-        inner = left.terms[0][0][0] if left.terms[0][0] else ""
-        if isinstance(inner, Call) and left == _atom(inner) and inner.function == "//":
-            divisor = inner.right
-            if isinstance(divisor, int) and divisor > 0:
-                return inner.left // (divisor * right)
-    return _atom(Call("//", left, right))
-
-
-def _divide_terms(left: Size, right: Size) -> tuple[Size, Size]:
+def _divide_terms(left: Size, right: Dim) -> tuple[Size, Size]:
     """Split ``left`` into ``right * whole + rest``, term by term.
 
-    Exact for an integer or one-monomial divisor; another leaves all in rest.
+    Exact for a divisor of one monomial; another leaves all in rest.
     """
-    divisor = _terms(right)
-    if len(divisor) != 1:
+    if len(right.terms) != 1:
         return 0, left
-    (names, factor) = divisor[0]
+    ((names, factor),) = right.terms
     whole: list[tuple[Monomial, int]] = []
     rest: list[tuple[Monomial, int]] = []
     for monomial, value in _terms(left):

@@ -54,6 +54,8 @@ _BOOL = np.dtype(bool)
 def dtype(name: object) -> DType:
     """Return the dtype for a name, a NumPy dtype or a NumPy scalar type.
 
+    The order of bytes does not matter: values are kept in that of the machine.
+
     >>> dtype("bfloat16")
     dtype(bfloat16)
 
@@ -65,7 +67,8 @@ def dtype(name: object) -> DType:
     if isinstance(name, str) and name in _NAMES:
         return _NAMES[name]
     try:
-        found = _KNOWN.get(np.dtype(name))  # type: ignore[call-overload]
+        native = np.dtype(name).newbyteorder("=")  # type: ignore[call-overload]
+        found = _KNOWN.get(native)
     except TypeError:
         found = None
     if found is None:

@@ -63,6 +63,7 @@ class Program:
         self._output_count = len(listed)
         self._schedule = schedule([*listed, *self.updates.values()])
         self._guards = [(v, guard) for v in self._schedule.order for guard in v.guards]
+        self._held = _held(self._schedule.order)
         self._specialized: dict[tuple[int, ...], _Specialization] = {}
 
     def __repr__(self) -> str:
@@ -89,8 +90,11 @@ class Program:
             values = special.run(arrays, self._run_key())
             new = [np.asarray(v) for v in values[self._output_count :]]
             results = self._own(values[: self._output_count], arrays)
-            self._commit(new)
+            pairs = self._checked(new)
+            interrupt = _uninterrupted(pairs)
             self.step += 1
+            if interrupt:
+                raise interrupt
         return _unflatten(self.outputs, results)
 
     def _run_key(self) -> Array:
@@ -108,12 +112,7 @@ class Program:
 
     def _own(self, values: Sequence[Any], arrays: Sequence[Array]) -> list[Array]:
         """Return the outputs as arrays that nobody else holds."""
-        shared: dict[int, Any] = {id(a): a for a in arrays}
-        for leaf in self._schedule.order:
-            if isinstance(leaf, Constant):
-                shared[id(leaf.value)] = leaf.value
-            elif isinstance(leaf, Stored):
-                shared[id(leaf.storage.array)] = leaf.storage.array
+        shared: dict[int, Any] = self._held | {id(a): a for a in arrays}
         results = []
         for value in values:
             array = self.device.output(value, shared)
@@ -121,20 +120,19 @@ class Program:
             results.append(array)
         return results
 
-    def _commit(self, new: Sequence[Array]) -> None:
-        """Write the new values of the state, all or none."""
+    def _checked(self, new: Sequence[Array]) -> list[tuple[Stored, Array]]:
+        """Return what to write where, in memory that the writing leaves alone."""
         pairs: list[tuple[Stored, Array]] = []
-        own = [target.storage.array for target in self.updates]
         for target, array in zip(self.updates, new, strict=True):
             want = target.storage.array
             if array.shape != want.shape or array.dtype != want.dtype:
                 raise InputError(
-                    f"update of {describe(target)} expected shape {want.shape}; got "
-                    f"{array.shape}; no state was changed"
+                    f"update of {describe(target)} expected type {target.type}; got "
+                    f"{array.dtype.name}{list(array.shape)}; no state was changed"
                 )
-            overlaps = any(np.may_share_memory(array, other) for other in own)
+            overlaps = array.base is not None or id(array) in self._held
             pairs.append((target, array.copy() if overlaps else array))
-        _uninterrupted(pairs)
+        return pairs
 
 
 class _Specialization:
@@ -234,13 +232,14 @@ def compile(
     (6.0, 1)
     """
     listed = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    outputs = _snapshot(outputs)
     chosen = select(device)
     _check_inputs(listed)
     checked = _check_updates(updates or {})
     wanted = [*_flatten(outputs), *checked.values()]
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
         raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
-    program = Program(listed, outputs, checked, chosen, seed)
+    program = Program(listed, outputs, checked, chosen, int(seed))
     _check_leaves(listed, program._schedule)
     if checked:
         _warn_forgotten(wanted, checked)
@@ -269,8 +268,10 @@ def _check_inputs(inputs: Sequence[object]) -> None:
     names: dict[str | None, Placeholder] = {}
     for variable in inputs:
         if not isinstance(variable, Placeholder):
-            what = describe(variable) if isinstance(variable, Variable) else variable
-            raise CompileError(f"inputs are placeholders; got {what!r}")
+            what = repr(variable)
+            if isinstance(variable, Variable):
+                what = describe(variable)
+            raise CompileError(f"inputs are placeholders; got {what}")
         if variable.name in names:
             raise CompileError(f"two inputs are named {variable.name!r}")
         names[variable.name] = variable
@@ -300,16 +301,19 @@ def _check_updates(updates: Mapping[Any, Any]) -> dict[Stored, Variable]:
 
 def _check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:
     given = set(inputs)
-    known = frozenset().union(*(p.tensor.symbols() for p in inputs))
+    shapes = [size for p in inputs for size in p.shape]
+    named = {str(s) for s in shapes if not isinstance(s, int)}
     for variable in plan.order:
         if isinstance(variable, Placeholder) and variable not in given:
-            user = next(v for v in plan.order if variable in plan.inputs[v])
+            users = [v for v in plan.order if variable in plan.inputs[v]]
+            use = f"needed by {describe(users[0])}" if users else "an output"
             raise CompileError(
-                f"{describe(variable)} is needed by {describe(user)} but is not among "
-                f"the inputs ({', '.join(str(p.name) for p in inputs) or 'none'})"
+                f"{describe(variable)} is {use} but is not among the inputs "
+                f"({', '.join(str(p.name) for p in inputs) or 'none'})"
             )
+    for variable in (*inputs, *plan.order):
         if isinstance(variable.type, TensorType):
-            missing = variable.type.symbols() - known
+            missing = variable.type.symbols() - named
             if missing:
                 raise CompileError(
                     f"{describe(variable)} has the sizes {sorted(missing)}, which no "
@@ -330,8 +334,15 @@ def _warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> N
 # --- committing, and the shape of the outputs
 
 
-def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> None:
-    """Write all; an interrupt from the keyboard waits until all are written."""
+def _held(order: Sequence[Variable]) -> dict[int, Array]:
+    """Return the arrays that belong to leaves, by ``id``."""
+    arrays = [v.storage.array for v in order if isinstance(v, Stored)]
+    arrays += [v.value for v in order if isinstance(v, Constant)]
+    return {id(a): a for a in arrays}
+
+
+def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> KeyboardInterrupt | None:
+    """Write all; return an interrupt from the keyboard that came meanwhile."""
     interrupt: KeyboardInterrupt | None = None
     place = 0
     while place < len(pairs):
@@ -342,8 +353,16 @@ def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> None:
                 place += 1
         except KeyboardInterrupt as error:
             interrupt = error
-    if interrupt:
-        raise interrupt
+    return interrupt
+
+
+def _snapshot(outputs: Outputs) -> Outputs:
+    """Return the outputs as a container that nobody changes later."""
+    if outputs is None or isinstance(outputs, Variable):
+        return outputs
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    return outputs if isinstance(outputs, tuple) else list(outputs)
 
 
 def _flatten(outputs: Outputs) -> list[Variable]:

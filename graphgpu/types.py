@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from graphgpu.dims import Dim, Size, dim, evaluate_size, product, symbols_of
 from graphgpu.dtypes import DType
 from graphgpu.errors import ShapeError
@@ -162,7 +164,7 @@ def make_shape(shape: Sequence[Size | str] | Size | str) -> Shape:
     ShapeError
         A size is negative, or not an int, a name or a ``Dim``.
     """
-    if isinstance(shape, int | str | Dim):
+    if isinstance(shape, int | np.integer | str | Dim):
         shape = (shape,)
     sizes: list[Size] = []
     for size in shape:
@@ -234,7 +236,7 @@ def normalize_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ..
     """
     if axes is None:
         return tuple(range(ndim))
-    listed = (axes,) if isinstance(axes, int) else tuple(axes)
+    listed = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
     result = tuple(sorted(normalize_axis(a, ndim) for a in listed))
     if len(set(result)) != len(result):
         raise ShapeError(f"axes {tuple(listed)} name an axis twice")

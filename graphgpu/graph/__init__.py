@@ -28,7 +28,8 @@ from graphgpu.graph.node import (
 )
 from graphgpu.graph.operation import Operation
 from graphgpu.graph.scope import Context, current, inside, root_scope, scope
-from graphgpu.graph.subgraph import Subgraph, substitute
+from graphgpu.graph.subgraph import Subgraph, failure, substitute
+from graphgpu.graph.summary import Row, Summary
 from graphgpu.graph.trace import Trace, here
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Context",
     "Gradient",
     "Graph",
+    "Row",
     "Operand",
     "Operation",
     "Parameter",
@@ -46,6 +48,7 @@ __all__ = [
     "Storage",
     "Stored",
     "Subgraph",
+    "Summary",
     "Trace",
     "Variable",
     "ancestors",
@@ -54,6 +57,7 @@ __all__ = [
     "constant",
     "current",
     "describe",
+    "failure",
     "here",
     "inside",
     "install_operators",

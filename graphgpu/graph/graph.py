@@ -114,9 +114,12 @@ class Graph:
 
     # --- views, each made by the part of the library of that name
 
-    def summary(self) -> Any:
-        """Return a :class:`graphgpu.Summary`: layers, shapes, parameters, FLOPs."""
-        return _views["summary"](self)
+    def summary(self, **sizes: int) -> Any:
+        """Return the layers with shapes, parameters, FLOPs and receptive fields.
+
+        It prints as a table; ``sizes`` gives named sizes their values.
+        """
+        return _views["summary"](self, **sizes)
 
     def to_networkx(self) -> Any:
         """Return a ``networkx.MultiDiGraph`` whose nodes are the variables."""

@@ -8,7 +8,15 @@ from typing import Any, final
 import numpy as np
 
 from graphgpu.dims import Size
-from graphgpu.dtypes import Array, DType, dtype, is_floating, kind, weak_dtype
+from graphgpu.dtypes import (
+    Array,
+    DType,
+    dtype,
+    is_floating,
+    is_integer,
+    kind,
+    weak_dtype,
+)
 from graphgpu.errors import DTypeError, GraphError, InputError
 from graphgpu.graph.node import Variable, describe
 from graphgpu.types import TensorType, make_shape
@@ -201,32 +209,46 @@ def as_variable(value: Any, like: TensorType | None = None) -> Variable:
     """
     if isinstance(value, Variable):
         return value
-    array = _array(value, None)
+    array = _read(value)
+    target = _default_dtype(value, array)
     if like is not None:
-        # From the value itself: a Python number next to float64 keeps all its digits.
-        array = _array(value, weak_dtype(array.dtype, like.dtype))
-    return Constant(array)
+        target = weak_dtype(target, like.dtype)
+    return Constant(_converted(value, array, target))
 
 
 def _array(value: Any, wanted: object | None) -> Array:
     """Return a fresh, C-ordered array of a supported dtype."""
+    array = _read(value)
+    target = _default_dtype(value, array) if wanted is None else _dtype(wanted)
+    return _converted(value, array, target)
+
+
+def _read(value: Any) -> Array:
+    """Return a fresh, C-ordered array of NumPy's dtype for the value."""
     if isinstance(value, Variable):
         raise DTypeError(f"expected a value, got a node: {describe(value)}")
     try:
         array = np.array(value, order="C")
     except (ValueError, TypeError) as error:
         raise DTypeError(f"expected numbers; got {value!r} ({error})") from None
-    if wanted is not None:
-        target = _dtype(wanted)
-    elif isinstance(value, np.ndarray | np.generic):
-        target = _dtype(array.dtype)
-    elif array.dtype.kind in "biu":
-        target = np.dtype(bool) if array.dtype.kind == "b" else np.dtype("int64")
-    elif array.dtype.kind == "f":
-        target = np.dtype("float32")
-    else:
-        target = _dtype(array.dtype)
-    return array.astype(target, copy=False)
+    if array.dtype.kind in "OSU":
+        raise DTypeError(f"expected numbers; got {value!r}")
+    return array
+
+
+def _default_dtype(value: Any, array: Array) -> DType:
+    """Return the dtype of an array; bool, int64 or float32 of Python numbers."""
+    if isinstance(value, np.ndarray | np.generic) or array.dtype.kind not in "biuf":
+        return _dtype(array.dtype)
+    return np.dtype({"b": "bool", "f": "float32"}.get(array.dtype.kind, "int64"))
+
+
+def _converted(value: Any, array: Array, target: DType) -> Array:
+    """Return the array in a dtype, which must hold it if both are integers."""
+    converted = array.astype(target, copy=False)
+    if is_integer(target) and array.dtype.kind in "iu" and (converted != array).any():
+        raise DTypeError(f"{value!r} does not fit in {target.name}")
+    return converted
 
 
 def _dtype(name: object) -> DType:

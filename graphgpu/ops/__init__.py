@@ -3,10 +3,12 @@
 from graphgpu.graph import install_operators
 from graphgpu.ops import (
     activation,
+    adaptive_pooling,
     arithmetic,
     comparison,
     convolution,
     creation,
+    cumulative,
     determinants,
     diagonals,
     elementwise,
@@ -20,21 +22,25 @@ from graphgpu.ops import (
     noise,
     normalization,
     padding,
+    pooling,
     random,
     reduction,
     repeating,
     rounding,
     shape,
+    sorting,
     subscript,
     triangular,
     trigonometric,
     tuples,
 )
 from graphgpu.ops.activation import *
+from graphgpu.ops.adaptive_pooling import *
 from graphgpu.ops.arithmetic import *
 from graphgpu.ops.comparison import *
 from graphgpu.ops.convolution import *
 from graphgpu.ops.creation import *
+from graphgpu.ops.cumulative import *
 from graphgpu.ops.determinants import *
 from graphgpu.ops.diagonals import *
 from graphgpu.ops.einsum import *
@@ -50,21 +56,25 @@ from graphgpu.ops.moments import *
 from graphgpu.ops.noise import *
 from graphgpu.ops.normalization import *
 from graphgpu.ops.padding import *
+from graphgpu.ops.pooling import *
 from graphgpu.ops.random import *
 from graphgpu.ops.reduction import *
 from graphgpu.ops.repeating import *
 from graphgpu.ops.rounding import *
 from graphgpu.ops.shape import *
+from graphgpu.ops.sorting import *
 from graphgpu.ops.triangular import *
 from graphgpu.ops.trigonometric import *
 from graphgpu.ops.tuples import *
 
 __all__: list[str] = []
 __all__ += activation.__all__
+__all__ += adaptive_pooling.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
 __all__ += convolution.__all__
 __all__ += creation.__all__
+__all__ += cumulative.__all__
 __all__ += determinants.__all__
 __all__ += diagonals.__all__
 __all__ += ["einsum"]
@@ -80,11 +90,13 @@ __all__ += ["moments", "std", "var"]
 __all__ += noise.__all__
 __all__ += normalization.__all__
 __all__ += padding.__all__
+__all__ += pooling.__all__
 __all__ += random.__all__
 __all__ += reduction.__all__
 __all__ += repeating.__all__
 __all__ += rounding.__all__
 __all__ += shape.__all__
+__all__ += sorting.__all__
 __all__ += triangular.__all__
 __all__ += trigonometric.__all__
 __all__ += tuples.__all__

@@ -101,7 +101,7 @@ class Softplus(Unary):
     lowest_kind = 2
 
     def derivative(self, x: Variable, y: Variable) -> Variable:
-        """Return σ(x) (Deep Learning, equation 3.42)."""
+        """Return σ(x) (*Deep Learning*, section 3.10)."""
         return sigmoid(x)
 
 

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 from graphgpu.dtypes import is_floating
 from graphgpu.errors import DTypeError
-from graphgpu.graph import Operand, Variable, as_variable, located
+from graphgpu.graph import Constant, Operand, Variable, apply, as_variable, located
 from graphgpu.ops.comparison import equal, greater, logical_and, where
-from graphgpu.ops.elementwise import Binary, Pull, Unary, binary, cast, unary, zero
+from graphgpu.ops.elementwise import (
+    Binary,
+    Pull,
+    Unary,
+    binary,
+    operands_of,
+    unary,
+    zero,
+)
 from graphgpu.ops.exponential import log
 
 __all__ = [
@@ -116,11 +124,12 @@ class Power(Binary):
     lowest_kind = 1
 
     def pulls(self, inputs: Inputs, output: Variable, grad: Variable) -> Sequence[Pull]:
-        """∂/∂x = y x^(y-1), 0 for y = 0; ∂/∂y = x^y log x, 0 for x = 0 ≤ y."""
+        """∂/∂x = y x^(y-1), 0 for x = y = 0; ∂/∂y = x^y log x, 0 for x = 0 ≤ y."""
         x, y = inputs
 
         def pull_x() -> Variable:
-            return grad * where(equal(y, 0), 0, y * power(x, y - 1))
+            base = where(logical_and(equal(x, 0), equal(y, 0)), 1, x)
+            return grad * (y * power(base, y - 1))
 
         def pull_y() -> Variable:
             vanishes = logical_and(equal(x, 0), y >= 0)
@@ -282,14 +291,18 @@ def power(x: Operand, y: Operand) -> Variable:
     Raises
     ------
     DTypeError
-        An integer to a negative integer power, which has no integer value.
+        The power of an integer is a negative integer: it has no integer value.
+    ComputeError
+        The same, found while running.
     """
+    base, exponent = operands_of("power", x, y)
     if isinstance(y, int | float) and y == 2:
-        return square(x)
-    if isinstance(y, int) and y < 0 and not is_floating(as_variable(x).dtype):
-        error = DTypeError("an integer has no negative integer power; cast it first")
-        raise located(error, "power", (as_variable(x),))
-    return binary(Power(), x, y)
+        return square(base)
+    negative = isinstance(exponent, Constant) and (exponent.value < 0).any()
+    if negative and not is_floating(base.dtype):
+        error = DTypeError("an integer has no negative integer power; use gg.cast")
+        raise located(error, "power", (base, exponent))
+    return apply(Power(), base, exponent)
 
 
 def maximum(x: Operand, y: Operand) -> Variable:
@@ -364,5 +377,5 @@ def clip(
 
 def _share(grad: Variable, larger: Variable, smaller: Variable) -> Variable:
     """Return the gradient where ``larger`` is larger, half where they are equal."""
-    equals = cast(equal(larger, smaller), grad.dtype)
-    return grad * (cast(greater(larger, smaller), grad.dtype) + 0.5 * equals)
+    half = where(equal(larger, smaller), 0.5 * grad, 0)
+    return where(greater(larger, smaller), grad, half)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgpu.dtypes import DType
+from graphgpu.errors import DTypeError
 from graphgpu.graph import Operand, Variable, apply, as_variable
 from graphgpu.ops.elementwise import (
     Binary,
@@ -133,7 +134,7 @@ class LogicalNot(Test):
 
 
 @dataclass(frozen=True, slots=True)
-class IsNaN(Test):
+class Isnan(Test):
     """Whether x is not a number."""
 
     expression = "isnan(x)"
@@ -141,7 +142,7 @@ class IsNaN(Test):
 
 
 @dataclass(frozen=True, slots=True)
-class IsInf(Test):
+class Isinf(Test):
     """Whether x is infinite."""
 
     expression = "isinf(x)"
@@ -149,7 +150,7 @@ class IsInf(Test):
 
 
 @dataclass(frozen=True, slots=True)
-class IsFinite(Test):
+class Isfinite(Test):
     """Whether x is neither infinite nor NaN."""
 
     expression = "isfinite(x)"
@@ -166,6 +167,8 @@ class Where(Elementwise):
     def infer(self, guards: Guards, *inputs: TensorType) -> TensorType:
         """Broadcast all three; the condition is bool, x and y of one dtype."""
         condition, x, y = inputs
+        if condition.dtype != _BOOL:
+            raise DTypeError("expected a condition of dtype bool")
         checked = Comparison.infer(_EQUAL, guards, x, y)
         shape = broadcast(guards, condition.shape, checked.shape)
         return TensorType(x.dtype, shape)
@@ -242,17 +245,17 @@ def logical_not(x: Operand) -> Variable:
 
 def isnan(x: Operand) -> Variable:
     """Return whether x is NaN, element by element."""
-    return unary(IsNaN(), x)
+    return unary(Isnan(), x)
 
 
 def isinf(x: Operand) -> Variable:
     """Return whether x is infinite, element by element."""
-    return unary(IsInf(), x)
+    return unary(Isinf(), x)
 
 
 def isfinite(x: Operand) -> Variable:
     """Return whether x is neither infinite nor NaN, element by element."""
-    return unary(IsFinite(), x)
+    return unary(Isfinite(), x)
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Variable:

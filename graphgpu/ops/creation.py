@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from graphgpu.dims import Dim, Size, product
-from graphgpu.dtypes import Array, DType, dtype
-from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, constant
+from graphgpu.dims import Dim, Size, ceil_div, maximum_size, product
+from graphgpu.dtypes import Array, DType, dtype, kind
+from graphgpu.errors import DTypeError, GraphError, ShapeError
+from graphgpu.graph import (
+    Operand,
+    Operation,
+    Variable,
+    apply,
+    as_variable,
+    constant,
+    located,
+)
 from graphgpu.types import Guards, Shape, TensorType, make_shape, normalize_axis
 
-__all__ = ["arange", "eye", "full", "ones", "ones_like", "size", "zeros", "zeros_like"]
+__all__ = [
+    "arange",
+    "eye",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "size",
+    "zeros",
+    "zeros_like",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +73,8 @@ class Full(Operation):
 class Arange(Operation):
     """start, start + step, ..., ``length`` of them."""
 
-    start: int | float
-    step: int | float
+    start: float | Size
+    step: float
     length: Size
     dtype: DType
 
@@ -62,22 +83,62 @@ class Arange(Operation):
         return TensorType(self.dtype, (self.length,))
 
     def numpy(self) -> Array:
-        """Count."""
-        counts = np.arange(int(self.length))  # type: ignore[arg-type]
+        """Count, multiply and add, so that no rounding accumulates."""
+        assert not isinstance(self.length, Dim)
+        assert not isinstance(self.start, Dim)
+        counts = np.arange(self.length)
         return np.asarray(self.start + self.step * counts, self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Eye(Operation):
+    """1 where the column is the row + offset, 0 elsewhere."""
+
+    rows: Size
+    columns: Size
+    offset: int
+    dtype: DType
+
+    def infer(self, guards: Guards) -> TensorType:
+        """Return a matrix's type."""
+        return TensorType(self.dtype, (self.rows, self.columns))
+
+    def numpy(self) -> Array:
+        """Set the diagonal."""
+        assert not isinstance(self.rows, Dim)
+        assert not isinstance(self.columns, Dim)
+        return np.eye(self.rows, self.columns, self.offset, self.dtype)
 
 
 def full(
     shape: Sequence[Size | str] | Size | str,
     value: float,
-    dtype: object = "float32",
+    dtype: object | None = None,
 ) -> Variable:
     """Return an array filled with one number; sizes may be names.
 
+    Without a dtype it is float32, int64 or bool, as the number is.
+
     >>> full(("batch", 3), 0.5).type
     float32[batch,3]
+
+    Raises
+    ------
+    DTypeError
+        The value is no number, or none of the dtype.
     """
-    return apply(Full(make_shape(shape), value, _dtype(dtype)))
+    number = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    try:
+        if not isinstance(number, bool | int | float):
+            raise DTypeError("expected a number; use gg.broadcast_to for a variable")
+        target = constant(number).dtype if dtype is None else _dtype(dtype)
+        fraction = isinstance(number, float) and not number.is_integer()
+        if kind(target) < 2 and (fraction or constant(number, target).value != number):
+            raise DTypeError(f"{number!r} is no {target.name}")
+        wanted = make_shape(shape)
+    except GraphError as error:
+        raise located(error, f"full(shape={shape}, value={value!r})") from None
+    return apply(Full(wanted, number, target))
 
 
 def zeros(
@@ -94,16 +155,20 @@ def ones(
     return full(shape, 1, dtype)
 
 
-def zeros_like(x: Operand) -> Variable:
-    """Return zeros of the shape and dtype of x."""
+def full_like(x: Operand, value: float, dtype: object | None = None) -> Variable:
+    """Return an array filled with one number, of the shape and dtype of x."""
     variable = as_variable(x)
-    return full(variable.shape, 0, variable.dtype)
+    return full(variable.shape, value, variable.dtype if dtype is None else dtype)
 
 
-def ones_like(x: Operand) -> Variable:
-    """Return ones of the shape and dtype of x."""
-    variable = as_variable(x)
-    return full(variable.shape, 1, variable.dtype)
+def zeros_like(x: Operand, dtype: object | None = None) -> Variable:
+    """Return zeros of the shape and, unless another is given, the dtype of x."""
+    return full_like(x, 0, dtype)
+
+
+def ones_like(x: Operand, dtype: object | None = None) -> Variable:
+    """Return ones of the shape and, unless another is given, the dtype of x."""
+    return full_like(x, 1, dtype)
 
 
 def size(x: Operand, axis: int) -> Variable:
@@ -115,7 +180,10 @@ def size(x: Operand, axis: int) -> Variable:
     2
     """
     variable = as_variable(x)
-    axis = normalize_axis(axis, variable.ndim)
+    try:
+        axis = normalize_axis(axis, variable.ndim)
+    except GraphError as error:
+        raise located(error, f"size(axis={axis})", (variable,)) from None
     return size_of(variable, (axis,), np.dtype("int64"))
 
 
@@ -128,38 +196,96 @@ def size_of(x: Variable, axes: tuple[int, ...], dtype: DType) -> Variable:
 
 
 def arange(
-    start: int | float | Size | str,
-    stop: int | float | Size | str | None = None,
-    step: int | float = 1,
+    start: float | Size | str,
+    stop: float | Size | str | None = None,
+    step: float = 1,
     dtype: object | None = None,
 ) -> Variable:
-    """Return start, start + step, ... below stop (0, 1, ... below one argument).
+    """Return start, start + step, ... before stop (0, 1, ... below one argument).
 
-    A size may be a name; then start and step are 0 and 1.
+    Of ints it is int64, else float32, unless a dtype is given.  The first two
+    may be sizes that have names, with an int as the step.
 
     >>> import graphgpu as gg
     >>> gg.evaluate(gg.arange(2, 8, 3))
     array([2, 5])
+    >>> gg.arange(gg.dim("n") - 1, -1, -1).type
+    int64[n]
+
+    Raises
+    ------
+    ShapeError
+        An argument is no number, not finite, or the step is 0; a named size
+        meets what is no int.
     """
     if stop is None:
         start, stop = 0, start
-    if isinstance(stop, str | Dim):
-        (length,) = make_shape((stop,))
-        assert start == 0
-        assert step == 1
-        return apply(Arange(0, 1, length, _dtype(dtype or "int64")))
-    assert not isinstance(start, str | Dim)
-    values = np.arange(start, stop, step)
-    kind = "float32" if values.dtype.kind == "f" else "int64"
-    count = int(values.shape[0])
-    return apply(Arange(start, step, count, _dtype(dtype or kind)))
+    try:
+        first, last = _bound(start), _bound(stop)
+        length = _count(first, last, _number(step))
+    except GraphError as error:
+        name = f"arange(start={start}, stop={stop}, step={step})"
+        raise located(error, name) from None
+    floating = isinstance(first, float) or isinstance(last, float)
+    common = "float32" if floating or isinstance(step, float) else "int64"
+    return apply(Arange(first, _number(step), length, _dtype(dtype or common)))
 
 
 def eye(
-    rows: int, columns: int | None = None, offset: int = 0, dtype: object = "float32"
+    rows: Size | str,
+    columns: Size | str | None = None,
+    offset: int = 0,
+    dtype: object = "float32",
 ) -> Variable:
-    """Return the identity matrix, or ones on the diagonal ``offset`` to the right."""
-    return constant(np.eye(rows, columns, offset, dtype=_dtype(dtype)))
+    """Return the identity matrix, or ones on the diagonal ``offset`` to the right.
+
+    >>> import graphgpu as gg
+    >>> gg.evaluate(gg.eye(2, 3, offset=1))
+    array([[0., 1., 0.],
+           [0., 0., 1.]], dtype=float32)
+    >>> gg.eye("n").type
+    float32[n,n]
+
+    Raises
+    ------
+    ShapeError
+        A size is negative, or the offset is no int.
+    """
+    try:
+        if not isinstance(offset, int | np.integer):
+            raise ShapeError(f"expected an int as the offset; got {offset!r}")
+        height, width = make_shape((rows, rows if columns is None else columns))
+    except GraphError as error:
+        raise located(error, f"eye(rows={rows}, columns={columns})") from None
+    return apply(Eye(height, width, int(offset), _dtype(dtype)))
+
+
+def _bound(value: Any) -> float | Size:
+    """Return a number or a size, of what may be a name."""
+    if isinstance(value, str | Dim):
+        return make_shape((value,))[0]
+    return _number(value)
+
+
+def _number(value: Any) -> float:
+    """Return a finite Python number."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float | np.floating) and math.isfinite(value):
+        return float(value)
+    raise ShapeError(f"expected a finite number; got {value!r}")
+
+
+def _count(start: float | Size, stop: float | Size, step: float) -> Size:
+    """Return how many of start, start + step, ... there are before stop."""
+    if step == 0:
+        raise ShapeError("the step cannot be 0")
+    if not (isinstance(start, float) or isinstance(stop, float)) and step == int(step):
+        low, high = (start, stop) if step > 0 else (stop, start)
+        return maximum_size(ceil_div(high - low, abs(int(step))), 0)
+    if isinstance(start, Dim) or isinstance(stop, Dim):
+        raise ShapeError("a named size goes with integers only")
+    return max(math.ceil((stop - start) / step), 0)
 
 
 def _dtype(name: object) -> DType:

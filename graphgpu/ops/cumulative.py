@@ -28,8 +28,9 @@ class Cumulation(Operation):
     axis: int
     reverse: bool
 
-    def infer(self, guards: Guards, x: TensorType) -> TensorType:
+    def infer(self, guards: Guards, *inputs: TensorType) -> TensorType:
         """Keep the shape; bools and integers become 64 bits wide."""
+        x = inputs[0]
         if not 0 <= self.axis < x.ndim:
             raise ShapeError(f"axis {self.axis} is out of range")
         return TensorType(total_dtype(x.dtype), x.shape)
@@ -45,7 +46,7 @@ class Cumulation(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class CumSum(Cumulation):
+class Cumsum(Cumulation):
     """y_i = Σ_j x_j over j ≤ i; over j < i if exclusive."""
 
     axis: int
@@ -69,7 +70,7 @@ class CumSum(Cumulation):
         wanted: tuple[bool, ...],
     ) -> list[Variable | None]:
         """Add the gradient up from the other end."""
-        return [apply(CumSum(self.axis, self.exclusive, not self.reverse), grad)]
+        return [apply(Cumsum(self.axis, self.exclusive, not self.reverse), grad)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,9 @@ class StateBefore(Cumulation):
     axis: int
     reverse: bool = False
 
-    def infer(self, guards: Guards, a: TensorType, b: TensorType) -> TensorType:
+    def infer(self, guards: Guards, *inputs: TensorType) -> TensorType:
         """Require one dtype and shape."""
+        a, b = inputs
         if a.dtype != b.dtype or a.ndim != b.ndim:
             raise DTypeError("expected operands of one dtype and rank")
         for axis, (left, right) in enumerate(zip(a.shape, b.shape, strict=True)):
@@ -209,7 +211,7 @@ def cumsum(
         The axis is out of range.
     """
     variable, place = _line("cumsum", x, axis)
-    return apply(CumSum(place, bool(exclusive), bool(reverse)), variable)
+    return apply(Cumsum(place, bool(exclusive), bool(reverse)), variable)
 
 
 def cumprod(

@@ -47,8 +47,10 @@ class Elementwise(Operation):
         """Broadcast the shapes; the operands must have one dtype."""
         first = inputs[0]
         if kind(first.dtype) < self.lowest_kind:
-            wanted = ("", "a number's", "a floating-point")[self.lowest_kind]
-            raise DTypeError(f"expected {wanted} dtype")
+            wanted = ("", "an integer or floating-point", "a floating-point")
+            raise DTypeError(
+                f"expected {wanted[self.lowest_kind]} dtype; use gg.cast before it"
+            )
         result = self.result_dtype(first.dtype)
         if all(t == first for t in inputs):
             return first if result == first.dtype else TensorType(result, first.shape)
@@ -197,7 +199,7 @@ def operands_of(name: str, *values: Operand) -> tuple[Variable, ...]:
 
 def unary(operation: Elementwise, x: Operand) -> Variable:
     """Apply an operation of one operand; integers become float32 where it must."""
-    variable = as_variable(x)
+    (variable,) = operands_of(operation.kind(), x)
     if operation.lowest_kind == 2 and not is_floating(variable.dtype):
         variable = cast(variable, "float32")
     return apply(operation, variable)

@@ -18,12 +18,11 @@ from graphgpu.dims import Size
 from graphgpu.dtypes import Array, accumulator, is_floating
 from graphgpu.errors import DTypeError, ShapeError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
-from graphgpu.ops.comparison import greater_equal, where
-from graphgpu.ops.creation import arange
 from graphgpu.ops.elementwise import cast, operands_of
 from graphgpu.ops.matrix_product import matmul
 from graphgpu.ops.shape import expand_dims, matrix_transpose, squeeze
-from graphgpu.types import Guards, Shape, TensorType, Type, broadcast
+from graphgpu.ops.triangular import tril, triu
+from graphgpu.types import Guards, TensorType, Type, broadcast
 
 __all__ = ["cholesky", "inv", "solve", "solve_triangular"]
 
@@ -123,7 +122,9 @@ class SolveTriangular(LinearEquations):
         if wanted[0]:
             pair = (output, right) if self.transpose else (right, output)
             left = -matmul(pair[0], matrix_transpose(pair[1]))
-            left = triangle(left, self.lower, self.unit_diagonal).sum_to(a.shape)
+            beside = int(self.unit_diagonal)
+            left = tril(left, -beside) if self.lower else triu(left, beside)
+            left = left.sum_to(a.shape)
         return [left, right.sum_to(b.shape) if wanted[1] else None]
 
     def flops(self, inputs: Sequence[TensorType], output: Type) -> Size:
@@ -149,8 +150,7 @@ class Cholesky(OfSquareMatrix):
         """
         back = SolveTriangular(lower=True, transpose=True, unit_diagonal=False)
         product = matmul(matrix_transpose(output), grad)
-        below = triangle(product, lower=True, strict=True)
-        phi = 0.5 * (triangle(product, lower=True) + below)
+        phi = 0.5 * (tril(product) + tril(product, -1))
         half = apply(back, output, phi)
         s = apply(back, output, matrix_transpose(half))
         return [0.5 * (s + matrix_transpose(s))]
@@ -266,17 +266,6 @@ def check_square(guards: Guards, a: TensorType) -> None:
     if a.ndim < 2:
         raise ShapeError("expected a matrix or a stack of matrices")
     guards.equal(a.shape[-2], a.shape[-1], "rows and columns of a square matrix")
-
-
-def triangle(x: Variable, lower: bool, strict: bool = False) -> Variable:
-    """Return the lower or upper triangle, with or without the diagonal."""
-    rows, columns = _positions(x.shape)
-    first, second = (rows, columns) if lower else (columns, rows)
-    return where(greater_equal(first, second + 1 if strict else second), x, 0)
-
-
-def _positions(shape: Shape) -> tuple[Variable, Variable]:
-    return expand_dims(arange(shape[-2]), 1), arange(shape[-1])
 
 
 def _equations(

@@ -11,11 +11,13 @@ from graphgpu.graph import (
     Operand,
     Operation,
     State,
+    Stored,
     Variable,
     ancestors,
     apply,
     as_variable,
     describe,
+    located,
     substitute,
 )
 from graphgpu.types import Guards, TensorType
@@ -89,11 +91,21 @@ def stop_gradient(x: Operand) -> Variable:
     return apply(StopGradient(), as_variable(x))
 
 
-def with_state_update(x: Variable, state: State, value: Variable) -> Variable:
+def with_state_update(x: Variable, state: Stored, value: Variable) -> Variable:
     """Return x, marked: a program that computes it should update the state.
 
     Layers with running statistics use it; :func:`state_updates` collects.
+
+    Raises
+    ------
+    GraphError
+        What is to be updated is no state.
+    DTypeError
+        The new value is not of the state's type.
     """
+    if not isinstance(state, State):
+        error = GraphError("only gg.state is updated so")
+        raise located(error, "with_state_update", (x, state))
     return apply(WithStateUpdate(), x, state, value)
 
 
@@ -112,12 +124,16 @@ def state_updates(outputs: Variable | Sequence[Variable]) -> dict[State, Variabl
     """
     listed = [outputs] if isinstance(outputs, Variable) else list(outputs)
     updates: dict[State, Variable] = {}
+    marked: dict[State, dict[Variable, Variable]] = {}
     for variable in ancestors(listed):
         if isinstance(variable.operation, WithStateUpdate):
             _, state, value = variable.inputs
             if not isinstance(state, State):
                 raise GraphError(f"{describe(state)} is no state to be updated")
+            before = marked.setdefault(state, {})
             if state in updates:
-                (value,) = substitute([value], {state: updates[state]})
+                # What was computed before the last update did not read its result.
+                (value,) = substitute([value], {**before, state: updates[state]})
             updates[state] = value
+            before[variable] = variable
     return updates

@@ -12,10 +12,11 @@ from graphgpu.dims import Size
 from graphgpu.dtypes import Array, DType, accumulator, is_floating
 from graphgpu.errors import GraphError, ShapeError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
-from graphgpu.ops.comparison import equal, where
+from graphgpu.ops.comparison import equal, isfinite, where
 from graphgpu.ops.creation import size_of
 from graphgpu.ops.elementwise import cast
 from graphgpu.ops.exponential import exp
+from graphgpu.ops.markers import stop_gradient
 from graphgpu.types import Guards, Shape, TensorType, Type, normalize_axes
 
 __all__ = [
@@ -185,7 +186,7 @@ class Min(Extremum):
 
 
 @dataclass(frozen=True, slots=True)
-class LogSumExp(Reduction):
+class Logsumexp(Reduction):
     """log Σ e^x over the axes, as m + log Σ e^(x - m) with m the largest x."""
 
     axes: tuple[int, ...]
@@ -205,10 +206,17 @@ class LogSumExp(Reduction):
         grad: Variable,
         wanted: tuple[bool, ...],
     ) -> list[Variable | None]:
-        """∂/∂x = softmax x = e^(x - y); 0 where every x is -∞ and so is y."""
+        """∂/∂x = softmax x = e^(x - s) / Σ e^(x - s), 0 where every x is -∞.
+
+        It is the same for every shift s, so s is a constant: y, which keeps e^(x - s)
+        from overflowing. Not divided by the sum it would have the rounding of y.
+        """
         x = inputs[0]
-        y = where(equal(output, -np.inf), 0, output)
-        return [self.spread(grad, x.shape) * exp(x - self.spread(y, x.shape))]
+        shift = stop_gradient(where(isfinite(output), output, 0))
+        terms = exp(x - self.spread(shift, x.shape))
+        total = sum(terms, self.axes, keepdims=True)
+        softmax = terms / where(equal(total, 0), 1, total)
+        return [self.spread(grad, x.shape) * softmax]
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +331,7 @@ def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable
         variable = cast(variable, "float32")
     axes = axes_of("logsumexp", variable, axis)
     wide = cast(variable, accumulator(variable.dtype))
-    return cast(apply(LogSumExp(axes, bool(keepdims)), wide), variable.dtype)
+    return cast(apply(Logsumexp(axes, bool(keepdims)), wide), variable.dtype)
 
 
 def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:

@@ -155,12 +155,28 @@ def reshape(x: Operand, shape: Sequence[Size | str] | Size | str) -> Variable:
 
 
 def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Variable:
-    """Return x with the axes from ``start_axis`` to ``end_axis`` made one."""
+    """Return x with the axes from ``start_axis`` to ``end_axis`` made one.
+
+    A scalar becomes a vector of one element.
+
+    >>> import graphgpu as gg
+    >>> gg.flatten(gg.placeholder("x", ("batch", 3, 4, 4)), start_axis=1).type
+    float32[batch,48]
+
+    Raises
+    ------
+    ShapeError
+        An axis is out of range, or the first one comes after the last one.
+    """
     variable = as_variable(x)
     if variable.ndim == 0:
         return variable.reshape((1,))
     start = axis_of("flatten", variable, start_axis)
     stop = axis_of("flatten", variable, end_axis) + 1
+    if start >= stop:
+        error = ShapeError(f"axis {start} comes after axis {stop - 1}")
+        name = f"flatten(start_axis={start_axis}, end_axis={end_axis})"
+        raise located(error, name, (variable,))
     shape = variable.shape
     return variable.reshape((*shape[:start], product(shape[start:stop]), *shape[stop:]))
 
@@ -200,12 +216,32 @@ def swapaxes(x: Operand, axis1: int, axis2: int) -> Variable:
     return transpose(variable, order)
 
 
-def moveaxis(x: Operand, source: int, destination: int) -> Variable:
-    """Return x with one axis moved to another place."""
+def moveaxis(
+    x: Operand, source: int | Sequence[int], destination: int | Sequence[int]
+) -> Variable:
+    """Return x with axes moved to other places; the rest keep their order.
+
+    >>> import graphgpu as gg
+    >>> gg.moveaxis(gg.placeholder("x", (2, 3, 4)), 0, -1).type
+    float32[3,4,2]
+
+    Raises
+    ------
+    ShapeError
+        An axis or a place is out of range or named twice, or they are not as many.
+    """
     variable = as_variable(x)
-    order = list(range(variable.ndim))
-    order.remove(axis := axis_of("moveaxis", variable, source))
-    order.insert(axis_of("moveaxis", variable, destination), axis)
+    name = f"moveaxis(source={source}, destination={destination})"
+    try:
+        axes = _distinct(source, variable.ndim)
+        places = _distinct(destination, variable.ndim)
+        if len(axes) != len(places):
+            raise ShapeError("expected as many places as axes")
+    except GraphError as error:
+        raise located(error, name, (variable,)) from None
+    order = [a for a in range(variable.ndim) if a not in axes]
+    for place, axis in sorted(zip(places, axes, strict=True)):
+        order.insert(place, axis)
     return transpose(variable, order)
 
 
@@ -217,7 +253,10 @@ def broadcast_to(x: Operand, shape: Sequence[Size | str]) -> Variable:
     float32[batch,2]
     """
     variable = as_variable(x)
-    wanted = make_shape(shape)
+    try:
+        wanted = make_shape(shape)
+    except GraphError as error:
+        raise located(error, f"broadcast_to(shape={shape})", (variable,)) from None
     if wanted == variable.shape:
         return variable
     return apply(BroadcastTo(wanted), variable)
@@ -231,12 +270,9 @@ def expand_dims(x: Operand, axis: int | Sequence[int]) -> Variable:
     float32[1,2,3,1]
     """
     variable = as_variable(x)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    ndim = variable.ndim + len(axes)
+    ndim = variable.ndim + (1 if isinstance(axis, int | np.integer) else len(axis))
     try:
-        places = {normalize_axis(a, ndim) for a in axes}
-        if len(places) != len(axes):
-            raise ShapeError(f"axes {axes} name an axis twice")
+        places = _distinct(axis, ndim)
     except GraphError as error:
         raise located(error, f"expand_dims(axis={axis})", (variable,)) from None
     sizes = iter(variable.shape)
@@ -254,15 +290,17 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Variable:
         An axis to be dropped is surely not of size 1.
     """
     variable = as_variable(x)
-    if axis is None:
-        dropped = {a for a, s in enumerate(variable.shape) if s == 1}
-    else:
-        listed = (axis,) if isinstance(axis, int) else tuple(axis)
-        dropped = {axis_of("squeeze", variable, a) for a in listed}
-    for a in dropped:
-        if isinstance(variable.shape[a], int) and variable.shape[a] != 1:
-            error = ShapeError(f"axis {a} has size {variable.shape[a]}, not 1")
-            raise located(error, f"squeeze(axis={axis})", (variable,))
+    shape = variable.shape
+    try:
+        if axis is None:
+            dropped = tuple(a for a, size in enumerate(shape) if size == 1)
+        else:
+            dropped = _distinct(axis, variable.ndim)
+        for a in dropped:
+            if isinstance(shape[a], int) and shape[a] != 1:
+                raise ShapeError(f"axis {a} has size {shape[a]}, not 1")
+    except GraphError as error:
+        raise located(error, f"squeeze(axis={axis})", (variable,)) from None
     return variable.reshape(
         tuple(s for a, s in enumerate(variable.shape) if a not in dropped)
     )
@@ -276,12 +314,23 @@ def axis_of(name: str, x: Variable, axis: int) -> int:
         raise located(error, f"{name}(axis={axis})", (x,)) from None
 
 
+def _distinct(axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return axes counted from the front, in the order given, none twice."""
+    listed = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
+    result = tuple(normalize_axis(a, ndim) for a in listed)
+    if len(set(result)) != len(result):
+        raise ShapeError(f"axes {listed} name an axis twice")
+    return result
+
+
 def _fill_in(x: Variable, shape: Sequence[Size | str] | Size | str) -> Shape:
     """Return the shape with -1 replaced by what remains."""
     if isinstance(shape, int | str | Dim):
         shape = (shape,)
     sizes = list(shape)
-    unknown = [i for i, s in enumerate(sizes) if isinstance(s, int) and s == -1]
+    unknown = [
+        i for i, s in enumerate(sizes) if not isinstance(s, str | Dim) and s == -1
+    ]
     if not unknown:
         return make_shape(sizes)
     if len(unknown) > 1:

@@ -48,7 +48,7 @@ class Search(Operation):
 
 
 @dataclass(frozen=True, slots=True)
-class ArgMax(Search):
+class Argmax(Search):
     """The first place along the axis where x is largest; of the first NaN, if any."""
 
     axis: int
@@ -61,7 +61,7 @@ class ArgMax(Search):
 
 
 @dataclass(frozen=True, slots=True)
-class ArgMin(Search):
+class Argmin(Search):
     """The first place along the axis where x is smallest; of the first NaN, if any."""
 
     axis: int
@@ -74,7 +74,7 @@ class ArgMin(Search):
 
 
 @dataclass(frozen=True, slots=True)
-class ArgSort(Operation):
+class Argsort(Operation):
     """The places along the axis of the first ``length`` elements in order."""
 
     axis: int
@@ -86,8 +86,13 @@ class ArgSort(Operation):
         if not 0 <= self.axis < x.ndim:
             raise ShapeError(f"axis {self.axis} is out of range")
         size = x.shape[self.axis]
-        what = f"elements asked for and their number along axis {self.axis} or fewer"
-        guards.equal(self.length, minimum_size(self.length, size), what)
+        fewer = minimum_size(self.length, size)
+        if isinstance(size, int) and fewer == size != self.length:
+            raise ShapeError(
+                f"expected at most the {size} elements of axis {self.axis} to be asked "
+                f"for, got {self.length}"
+            )
+        guards.equal(self.length, fewer, f"elements of axis {self.axis} asked for")
         shape = (*x.shape[: self.axis], self.length, *x.shape[self.axis + 1 :])
         return TensorType(_INT64, shape)
 
@@ -103,7 +108,7 @@ class ArgSort(Operation):
             order = wide.shape[-1] - 1 - turned[..., ::-1]
         else:
             order = np.argsort(wide, axis=-1, kind="stable")
-        first: Array = order[..., : self.length]  # type: ignore[misc]
+        first: Array = order[..., : self.length]
         return np.ascontiguousarray(np.moveaxis(first, -1, self.axis), _INT64)
 
     def flops(self, inputs: Sequence[TensorType], output: Type) -> Size:
@@ -125,7 +130,7 @@ def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Varia
     ShapeError
         The axis is out of range or empty.
     """
-    return _search(ArgMax, x, axis, keepdims)
+    return _search(Argmax, x, axis, keepdims)
 
 
 def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Variable:
@@ -138,7 +143,7 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Varia
     ShapeError
         The axis is out of range or empty.
     """
-    return _search(ArgMin, x, axis, keepdims)
+    return _search(Argmin, x, axis, keepdims)
 
 
 def argsort(
@@ -160,7 +165,7 @@ def argsort(
     """
     variable = as_variable(x)
     place = axis_of("argsort", variable, axis)
-    operation = ArgSort(place, variable.shape[place], bool(descending))
+    operation = Argsort(place, variable.shape[place], bool(descending))
     return apply(operation, variable)
 
 
@@ -202,14 +207,14 @@ def top_k(x: Operand, k: Size, axis: int = -1) -> tuple[Variable, Variable]:
     place = axis_of("top_k", variable, axis)
     try:
         (length,) = make_shape(k)
-        places = apply(ArgSort(place, length, descending=True), variable)
+        places = apply(Argsort(place, length, descending=True), variable)
     except GraphError as error:
         raise located(error, f"top_k(k={k}, axis={axis})", (variable,)) from None
     return take_along_axis(variable, places, place), places
 
 
 def _search(
-    operation: type[ArgMax | ArgMin], x: Operand, axis: int | None, keepdims: bool
+    operation: type[Argmax | Argmin], x: Operand, axis: int | None, keepdims: bool
 ) -> Variable:
     """Search along an axis, or in all elements in C order."""
     variable = as_variable(x)

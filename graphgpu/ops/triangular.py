@@ -10,10 +10,11 @@ import numpy as np
 from graphgpu.dims import Size
 from graphgpu.dtypes import Array
 from graphgpu.errors import ShapeError
-from graphgpu.graph import Operand, Operation, Variable, apply, as_variable
+from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
+from graphgpu.ops.diagonals import OnDiagonal, diagonal
 from graphgpu.types import Guards, TensorType, Type
 
-__all__ = ["tril", "triu"]
+__all__ = ["diag", "tril", "triu"]
 
 
 class Triangle(Operation):
@@ -97,3 +98,28 @@ def triu(x: Operand, k: int = 0) -> Variable:
         x has fewer than two axes.
     """
     return apply(UpperTriangle(int(k)), as_variable(x))
+
+
+def diag(x: Operand, k: int = 0) -> Variable:
+    """Return the matrix that has a vector on its diagonal, or a matrix's diagonal.
+
+    ``k`` counts to the right of the main diagonal, below 0 to the left.
+
+    >>> import graphgpu as gg
+    >>> gg.evaluate(gg.diag(gg.constant([1, 2])))
+    array([[1, 0],
+           [0, 2]])
+
+    Raises
+    ------
+    ShapeError
+        x is neither a vector nor a matrix.
+    """
+    variable = as_variable(x)
+    if variable.ndim == 2:
+        return diagonal(variable, k)
+    if variable.ndim != 1:
+        error = ShapeError("expected a vector or a matrix; see also gg.diagonal")
+        raise located(error, f"diag(k={k})", (variable,))
+    side = variable.shape[0] + abs(int(k))
+    return apply(OnDiagonal(int(k), side, side), variable)

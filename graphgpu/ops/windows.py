@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphgpu.dims import Dim, Size, maximum_size, minimum_size
+from graphgpu.dims import Dim, Size, ceil_div, maximum_size, minimum_size
 from graphgpu.errors import ShapeError
 from graphgpu.types import Guards, Shape, TensorType, Window
 
@@ -87,16 +87,11 @@ def same_padding(size: Size, extent: Size, stride: int) -> tuple[Size, Size]:
     """
     # With c = ceil(size / stride) windows it is (c - 1) stride + extent - size,
     # which can be negative only where the extent is less than the stride.
-    total = _ceil_div(size, stride) * stride - size + (extent - stride)
+    total = ceil_div(size, stride) * stride - size + (extent - stride)
     if minimum_size(extent, stride) != stride:
         total = maximum_size(total, 0)
     before = total // 2
     return before, total - before
-
-
-def _ceil_div(left: Size, right: int) -> Size:
-    """Return ⌈left / right⌉ in the form that the size of a padded axis takes."""
-    return (left - 1) // right + 1
 
 
 def extents(kernel: Shape, dilation: tuple[int, ...]) -> Shape:
@@ -120,12 +115,12 @@ def _output_size(
     size: Size, extent: Size, stride: int, pair: tuple[Size, Size], ceil_mode: bool
 ) -> Size:
     if pair == same_padding(size, extent, stride):
-        return _ceil_div(size, stride)
+        return ceil_div(size, stride)
     before, after = pair
     room = size + before + after - extent
     if not ceil_mode:
         return room // stride + 1
-    return minimum_size(_ceil_div(room, stride) + 1, _ceil_div(size + before, stride))
+    return minimum_size(ceil_div(room, stride) + 1, ceil_div(size + before, stride))
 
 
 def require_fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -127,6 +128,17 @@ class Optimizer(ABC):
         """The rate of the coming step as a scalar variable: an output to log."""
         return as_variable(self._rate(), TensorType(np.dtype("float64"), ()))
 
+    def states(self) -> list[State]:
+        """Return the optimiser's state, in the order in which it was made.
+
+        All of it is there once the updates have been built, and can then be
+        saved and loaded: ``gg.save(path, model, optimiser)``.
+        """
+        made = [s for states in self._states.values() for s in states.values()]
+        return sorted(
+            [*made, *([self._step] if self._step is not None else [])], key=_serial
+        )
+
     def updates(
         self,
         loss: Variable | None,
@@ -214,6 +226,9 @@ class Optimizer(ABC):
         if self.clip_by_global_norm is not None:
             return clip_by_global_norm(slopes, self.clip_by_global_norm)
         return list(slopes)
+
+
+_serial = attrgetter("serial")
 
 
 def _updating(path: str) -> Any:

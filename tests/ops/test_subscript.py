@@ -101,9 +101,9 @@ def test_special_values_are_moved_bit_by_bit():
     ("index", "text"),
     [
         (slice(None), "n"),
-        (slice(1, -1), "max(n - 2, 0)"),
-        (slice(1, None), "max(n - 1, 0)"),
-        (slice(None, -1), "max(n - 1, 0)"),
+        (slice(1, -1), "max(0, n - 2)"),
+        (slice(1, None), "max(0, n - 1)"),
+        (slice(None, -1), "max(0, n - 1)"),
         (slice(None, None, 2), "(n + 1)//2"),
         (slice(None, None, -1), "n"),
         (slice(None, 3), "min(3, n)"),

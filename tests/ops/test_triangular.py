@@ -1,4 +1,4 @@
-"""Triangles of matrices."""
+"""Triangles of matrices, and diagonals."""
 
 import numpy as np
 import pytest
@@ -39,3 +39,16 @@ def test_a_mask_of_bools_can_be_made():
 def test_a_vector_has_no_triangle(function):
     with pytest.raises(gg.ShapeError, match=r"expected a matrix.*test_triangular.py"):
         function(gg.placeholder("x", (3,)))
+
+
+@pytest.mark.parametrize("k", [-3, -1, 0, 2])
+def test_diag_makes_a_matrix_of_a_vector_and_reads_that_of_a_matrix(k):
+    for x in (X[0, 0], X[0, 0, :1], X[0, 0, :0], X[0], X[0, :, :1]):
+        check_operation(
+            lambda x: gg.diag(x, k), [x], lambda x: np.diag(x, k), dtypes=ALL_FLOATS
+        )
+
+
+def test_only_vectors_and_matrices_have_a_diag():
+    with pytest.raises(gg.ShapeError, match=r"diag\(k=0\): expected a vector or a mat"):
+        gg.diag(gg.placeholder("x", (2, 2, 2)))

@@ -9,8 +9,8 @@ import numpy as np
 
 from graphgpu.backends.base import Device, Step
 from graphgpu.dtypes import Array
-from graphgpu.errors import ComputeError, GraphGPUError
-from graphgpu.graph import describe
+from graphgpu.errors import GraphGPUError
+from graphgpu.graph import failure
 
 __all__ = ["CPU"]
 
@@ -37,27 +37,16 @@ class CPU(Device):
             except GraphGPUError:
                 raise
             except Exception as error:
-                raise _failed(steps[done], slots, error) from error
+                step = steps[done]
+                given = [slots[i] for i in step.inputs]
+                raise failure(step.variable, step.operation, given, error) from error
 
         return run
 
     def output(self, value: Any, shared: Mapping[int, Any]) -> Array:
         """Copy what is a view, or what someone else holds."""
         array = np.asarray(value)
-        if array.base is not None or id(array) in shared:
+        others = array.base is not None or not array.flags.writeable
+        if others or id(array) in shared:
             return array.copy()
         return array
-
-
-def _failed(step: Step, slots: Sequence[Any], error: Exception) -> ComputeError:
-    got = " and ".join(_described(slots[i]) for i in step.inputs)
-    return ComputeError(
-        f"{step.operation} failed: {error}; got {got or 'no inputs'}; "
-        f"{describe(step.variable)} no state was changed"
-    )
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, np.ndarray | np.generic):
-        return f"{value.dtype.name}{list(value.shape)}"
-    return type(value).__name__

@@ -1,0 +1,318 @@
+"""Layers: parts of a model that own parameters and build graph."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from textwrap import indent
+from typing import Any, ClassVar, NoReturn, final
+
+import numpy as np
+
+from graphgpu.dims import Size
+from graphgpu.errors import GraphError, ShapeError
+from graphgpu.graph import (
+    Operand,
+    Parameter,
+    State,
+    Stored,
+    Trace,
+    Variable,
+    as_variable,
+    current,
+    here,
+    inside,
+    located,
+    parameter,
+    state,
+)
+from graphgpu.nn.init import Fans, Initializer, fans_of, generator
+
+__all__ = ["Function", "Layer"]
+
+
+class Layer(ABC):
+    """A part of a model. Abstract.
+
+    A layer of your own derives from it, makes its parts in ``__init__`` (after
+    ``super().__init__()``) by assigning layers and parameters to attributes, and
+    builds graph in :meth:`forward`:
+
+    >>> import graphgpu as gg
+    >>> class Gate(gg.nn.Layer):
+    ...     def __init__(self, features):
+    ...         super().__init__()
+    ...         self.gate = gg.nn.Dense(features, features)
+    ...         self.scale = self.new_parameter("scale", (features,), gg.nn.init.ones())
+    ...
+    ...     def forward(self, x, *, training):
+    ...         return self.scale * gg.sigmoid(self.gate(x)) * x
+    >>> layer = Gate(3)
+    >>> [p.path for p in layer.parameters()]
+    ['gate/gate/weight', 'gate/gate/bias', 'gate/scale']
+    >>> layer(gg.placeholder("x", ("batch", 3))).type
+    float32[batch,3]
+
+    A layer has a name, by default that of its class, ``batch_norm``; its path is
+    that of the scope in which it was made and its name.  A layer that is made
+    part of another (first) is named after the attribute, unless it was given a
+    name, and its path then starts with the other's.  Its parameters, and the
+    nodes of every call, wherever that is, are of that path.
+    """
+
+    # What a layer is made of stands in its __dict__, in order; the rest here.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_adopted",
+        "_created",
+        "_is_part",
+        "is_named",
+        "name",
+        "path",
+        "trace",
+    )
+
+    shown: ClassVar[tuple[str, ...]] = ()
+    """The attributes that are printed."""
+
+    name: str
+    path: str
+    is_named: bool
+    """Whether the name was given, and is not one by default or by place."""
+    trace: Trace
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self._created: list[Stored] = []
+        self._adopted: list[Layer] = []
+        self._is_part = False
+        self.is_named = name is not None
+        self.name = self.default_name() if name is None else _checked_name(name)
+        self.path = _joined(current().path, self.name)
+        self.trace = here()
+
+    def default_name(self) -> str:
+        """Return the name of a layer that was given none."""
+        return _snake_case(type(self).__name__)
+
+    @abstractmethod
+    def forward(self, *args: Any, **kwargs: Any) -> Variable:
+        """Build the graph of the layer: ``forward(self, x, *, training)``."""
+
+    @final
+    def __call__(self, *inputs: Operand, training: bool = False) -> Variable:
+        """Return the layer's output for its inputs: for training, or for inference.
+
+        Raises
+        ------
+        GraphError
+            The inputs do not fit; the message names the layer, or, where an
+            operation within it complains, a note to the error does.
+        """
+        variables = [as_variable(x) for x in inputs]
+        with inside(replace(current(), path=self.path)):
+            try:
+                return self.forward(*variables, training=training)
+            except GraphError as error:
+                if not error.located:
+                    raise located(error, self.title(), variables) from None
+                error.add_note(f"in {self.title()}")
+                raise
+
+    # --- what it owns
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters of the layer and its parts, in order, each once."""
+        found = (v for v in self._stored() if isinstance(v, Parameter))
+        return list(dict.fromkeys(found))
+
+    def states(self) -> list[State]:
+        """Return the other state of the layer and its parts, in order, each once."""
+        found = (v for v in self._stored() if isinstance(v, State))
+        return list(dict.fromkeys(found))
+
+    def parts(self) -> dict[str, Layer]:
+        """Return the layers that this one is made of, by name."""
+        return {
+            name: part
+            for place, value in vars(self).items()
+            for name, part in _members(place, value)
+            if isinstance(part, Layer)
+        }
+
+    def new_parameter(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        fans: Fans | None = None,
+        dtype: object = "float32",
+    ) -> Parameter:
+        """Return a parameter of the layer, to be assigned to an attribute.
+
+        ``fans``, on which initialisers depend, are otherwise taken to be those of
+        a dense weight (in, out) or, with more axes, of a convolution's.
+        """
+        context = replace(current(), path=self.path)
+        random = generator(context.root.seed, context.key(name))
+        value = initializer(random, shape, fans or fans_of(shape))
+        if np.shape(value) != shape:
+            self.reject(
+                f"expected initial values of shape {shape} for {name}; got {value!r}"
+            )
+        with inside(context):
+            made = parameter(name, value, dtype)
+        self._created.append(made)
+        return made
+
+    def new_state(self, name: str, value: Any, dtype: object | None = None) -> State:
+        """Return state of the layer, to be assigned to an attribute."""
+        with inside(replace(current(), path=self.path)):
+            made = state(name, value, dtype)
+        self._created.append(made)
+        return made
+
+    def _stored(self) -> Iterator[Stored]:
+        for place, value in vars(self).items():
+            for _, member in _members(place, value):
+                if isinstance(member, Layer):
+                    yield from member._stored()
+                else:
+                    yield member
+
+    # --- how it is named
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        """Assign; a layer that is no other's part yet becomes a part of this one."""
+        for name, member in _members(attribute, value):
+            if isinstance(member, Layer):
+                if not hasattr(self, "_adopted"):
+                    raise GraphError(
+                        f"{type(self).__name__}: call super().__init__() before "
+                        f"assigning the layer {attribute!r}"
+                    )
+                self.adopt(name, member)
+        object.__setattr__(self, attribute, value)
+
+    def adopt(self, name: str, part: Layer, rename: bool = False) -> None:
+        """Make a layer a part of this one, unless it is part of another already.
+
+        It gets the name, if it has none of its own or is to be renamed.
+        """
+        if part._is_part or part is self:
+            return
+        part._is_part = True
+        if rename or not part.is_named:
+            part.name = _checked_name(name) if rename else name
+            part.is_named = rename
+        self._adopted.append(part)
+        part._move(_joined(self.path, part.name))
+
+    def _move(self, path: str) -> None:
+        """Take another path, with what was made by the layer and its parts."""
+        self.path = path
+        for variable in self._created:
+            variable.context = replace(variable.context, path=path)
+        for part in self._adopted:
+            part._move(_joined(path, part.name))
+
+    # --- how it prints and complains
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {part!r}" for name, part in self.parts().items()]
+        if not lines:
+            return self._call()
+        inner = indent("\n".join(lines), "  ")
+        return f"{self._call()[:-1]}\n{inner}\n)"
+
+    def reject(self, message: str) -> NoReturn:
+        """Raise an error about how the layer was made."""
+        raise located(GraphError(message), self.title())
+
+    def positive(self, what: str, value: int) -> int:
+        """Return a size that the layer is made with, if it is an int > 0."""
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self.reject(f"expected {what} to be an int > 0, got {value!r}")
+        return value
+
+    def require_size(self, x: Variable, axis: int, size: int, what: str) -> None:
+        """Raise an error if an axis of x is not there or surely of another size."""
+        least = axis + 1 if axis >= 0 else -axis
+        if x.ndim < least:
+            raise ShapeError(f"expected an input of at least {least} axes")
+        found: Size = x.shape[axis]
+        if isinstance(found, int) and found != size:
+            raise ShapeError(f"expected {size} {what} along axis {axis}, got {found}")
+
+    def _call(self) -> str:
+        known = (name for name in self.shown if hasattr(self, name))
+        shown = (f"{name}={getattr(self, name)!r}" for name in known)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def title(self) -> str:
+        """Return what a message says of the layer."""
+        return f"layer {self.path!r}, {self._call()}, made at {self.trace}"
+
+
+class Function(Layer):
+    """A function of variables as a layer: ``Function(gg.relu)``.
+
+    >>> import graphgpu as gg
+    >>> layer = gg.nn.Function(gg.relu)
+    >>> layer(gg.placeholder("x", ("batch", 3))).path
+    'relu/relu'
+    """
+
+    def __init__(
+        self, function: Callable[..., Variable], *, name: str | None = None
+    ) -> None:
+        self.function = function
+        super().__init__(name=name)
+        if isinstance(function, Layer | type) or not callable(function):
+            self.reject(f"expected a function of variables, got {function!r}")
+
+    def default_name(self) -> str:
+        """Return the function's name, if it has one."""
+        name = self._function_name()
+        return name if name.isidentifier() else super().default_name()
+
+    def _function_name(self) -> str:
+        return str(getattr(self.function, "__name__", ""))
+
+    def _call(self) -> str:
+        inner = self._function_name() if type(self) is Function else ""
+        return f"{type(self).__name__}({inner})"
+
+    def forward(self, *inputs: Variable, training: bool) -> Variable:
+        """Return the function of the inputs."""
+        return self.function(*inputs)
+
+
+def _members(name: str, value: Any) -> Iterator[tuple[str, Layer | Stored]]:
+    """Yield the layers, parameters and states in an attribute, each with its name."""
+    if isinstance(value, Layer | Stored):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for place, entry in enumerate(value):
+            yield from _members(f"{name}/{place}", entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _members(f"{name}/{key}", entry)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path and name else path or name
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name or "/" in name:
+        raise GraphError(f"a layer's name is a word without a slash; got {name!r}")
+    return name
+
+
+@cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
