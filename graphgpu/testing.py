@@ -26,6 +26,8 @@ from graphgpu.graph import (
     Variable,
     placeholder,
 )
+from graphgpu.ops.creation import ones_like
+from graphgpu.ops.joining import concat
 from graphgpu.types import TensorType, TupleType
 
 __all__ = ["TOLERANCE", "assert_close", "check_gradient", "check_operation"]
@@ -61,7 +63,8 @@ def check_operation(
     that was inferred is the type that comes out, also when every size is known
     by name alone; inputs are not written to; two runs give the same bits; every
     operation in the graph is well formed; and, where there is something to
-    differentiate, the derivatives to ``order`` agree with differences.
+    differentiate, the derivatives to ``order`` agree with differences, and the
+    first has its type in every dtype and with sizes known by name alone.
 
     Parameters
     ----------
@@ -103,16 +106,19 @@ def check_operation(
                 expected = np.asarray(reference(*wide))
             assert_close(result, expected, tolerance=tolerance)
     given = [_cast(a, dtypes[0]) for a in arrays]
-    variables = [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(given)]
-    output = function(*variables)
+    output = function(*_placeholders(given))
     _check_operations(output)
     if symbolic:
         _check_symbolic(function, given)
-    differentiable = is_floating(output.dtype) and any(
-        is_floating(a.dtype) for a in arrays
-    )
-    if order and differentiable:
-        check_gradient(function, arrays, order=order, rtol=rtol)
+    floating = [i for i, a in enumerate(arrays) if is_floating(a.dtype)]
+    if not order or not floating or not is_floating(output.dtype):
+        return
+    slope = _summed_gradient(function, floating)
+    for name in dtypes:
+        _run(slope, [_cast(a, name) for a in arrays])
+    if symbolic:
+        _check_symbolic(slope, given)
+    check_gradient(function, arrays, order=order, rtol=rtol)
 
 
 def check_gradient(
@@ -203,17 +209,33 @@ def assert_close(result: Any, expected: Any, *, tolerance: float = 1.0) -> None:
     )
 
 
+def _summed_gradient(function: Function, floating: Sequence[int]) -> Function:
+    """Return the gradient of the sum of the output: its entries, one after another."""
+
+    def gradient(*inputs: Variable) -> Variable:
+        output = function(*inputs)
+        wrt = [inputs[i] for i in floating]
+        slopes = vjp([output], wrt, [ones_like(output)])
+        return concat([s.reshape(-1) for s in slopes])
+
+    return gradient
+
+
+def _placeholders(arrays: Sequence[Array]) -> list[Placeholder]:
+    return [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+
+
 def _run(function: Function, arrays: Sequence[Array]) -> Array:
     """Return the value, having checked type, determinism and the inputs."""
-    variables = [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+    variables = _placeholders(arrays)
     output = function(*variables)
     program = compile(variables, output, device="cpu")
     before = [a.copy() for a in arrays]
     result: Array = program(*arrays)
-    program.step = 0
-    _assert_same_bits(result, program(*arrays), "two runs differ")
     for array, copy in zip(arrays, before, strict=True):
         _assert_same_bits(array, copy, "an input was written to")
+    program.step = 0
+    _assert_same_bits(result, program(*arrays), "two runs differ")
     if TensorType(dtype(result.dtype), result.shape) != output.type:
         raise AssertionError(
             f"{output.operation}: inferred {output.type}, computed "
@@ -225,7 +247,7 @@ def _run(function: Function, arrays: Sequence[Array]) -> Array:
 def _run_all(
     function: Callable[..., list[Variable]], arrays: Sequence[Array]
 ) -> list[Array]:
-    variables = [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+    variables = _placeholders(arrays)
     results: list[Array] = compile(variables, function(*variables), device="cpu")(
         *arrays
     )
@@ -268,7 +290,7 @@ def _projected(
     cotangent: Array,
 ) -> Callable[[float], float]:
     """Return t -> uᵀ f(x + t v)."""
-    variables = [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+    variables = _placeholders(arrays)
     program = compile(variables, function(*variables), device="cpu")
 
     def along(t: float) -> float:

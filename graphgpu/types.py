@@ -7,7 +7,7 @@ cannot be decided while the graph is built, the agreement becomes a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -164,7 +164,7 @@ def make_shape(shape: Sequence[Size | str] | Size | str) -> Shape:
     ShapeError
         A size is negative, or not an int, a name or a ``Dim``.
     """
-    if isinstance(shape, int | np.integer | str | Dim):
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
         shape = (shape,)
     sizes: list[Size] = []
     for size in shape:

@@ -482,6 +482,31 @@ def test_state_updates_that_are_forgotten_are_warned_of():
         gg.compile([], y, {w: w + 1} | gg.state_updates(y))
 
 
+# --- values of state, set from outside
+
+
+def test_a_value_that_is_set_is_copied_and_checked():
+    w, n = gg.parameter("w", [1.0, 2.0]), gg.state("n", 5, "int8")
+    given = np.array([3.0, 4.0])
+    w.value = given
+    given[:] = 0
+    w.value[:] = 0
+    np.testing.assert_array_equal(w.value, [3, 4])
+    assert w.value.dtype == "float32"
+    n.value = -128
+    for value, message in (
+        (300, "'n' .*got numbers that do not fit in int8"),
+        (2.5, "'n' .*expected int8; got float64"),
+        ([1], r"'n' .*expected shape \(\); got \(1,\)"),
+    ):
+        with pytest.raises(gg.InputError, match=message):
+            n.value = value
+    with pytest.raises(gg.InputError, match=r"expected shape \(2,\); got \(3,\)"):
+        w.value = [1, 2, 3]
+    assert int(n.value) == -128
+    np.testing.assert_array_equal(w.value, [3, 4])
+
+
 # --- threads, steps, seeds
 
 

@@ -55,9 +55,12 @@ def test_every_dtype_and_shape_comes_back_bit_by_bit(path, dtype, shape):
     assert variable.value.tobytes() == before.tobytes()
 
 
-def test_special_values_come_back():
+def test_special_values_come_back(path):
     values = np.array([np.nan, -np.nan, np.inf, -0.0, 5e-324])
     variable = gg.parameter("v", values)
+    gg.save(path, variable)
+    variable.value = np.zeros(5)
+    gg.load(path, variable)
     assert variable.value.tobytes() == values.tobytes()
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from graphgpu.optional import load_optional
 from graphgpu.errors import DataError
+from graphgpu.optional import load_optional
 
 __all__ = ["RemoteFile", "download"]
 

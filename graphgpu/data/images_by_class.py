@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphgpu.data.dataset import Dataset, to_unit_interval
-from graphgpu.optional import load_optional
 from graphgpu.errors import DataError
+from graphgpu.optional import load_optional
 
 __all__ = ["images_by_class"]
 

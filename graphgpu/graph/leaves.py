@@ -109,7 +109,12 @@ class Stored(Variable):
             raise InputError(
                 f"{describe(self)} expected {want.dtype.name}; got {array.dtype.name}"
             )
-        self.storage.write(array.astype(want.dtype))
+        converted = array.astype(want.dtype)
+        if is_integer(want.dtype) and (converted != array).any():
+            raise InputError(
+                f"{describe(self)} got numbers that do not fit in {want.dtype.name}"
+            )
+        self.storage.write(converted)
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,15 @@ class Operation(ABC):
 
     identity_of: ClassVar[int | None] = None
     """The input that the output is, unchanged; then the others are not computed."""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a field that would hide a method."""
+        for name in inspect.get_annotations(cls):
+            if callable(getattr(Operation, name, None)):
+                raise GraphError(
+                    f"operation {cls.__name__}: the field {name!r} would hide the "
+                    f"method Operation.{name}; give it another name"
+                )
 
     @abstractmethod
     def infer(self, guards: Guards, *inputs: Any) -> Type:

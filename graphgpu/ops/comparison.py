@@ -13,7 +13,7 @@ import numpy as np
 
 from graphgpu.dtypes import DType
 from graphgpu.errors import DTypeError
-from graphgpu.graph import Operand, Variable, apply, as_variable
+from graphgpu.graph import Operand, Variable, apply
 from graphgpu.ops.elementwise import (
     Binary,
     Elementwise,
@@ -225,22 +225,22 @@ def greater_equal(x: Operand, y: Operand) -> Variable:
 
 def logical_and(x: Operand, y: Operand) -> Variable:
     """Return x and y; numbers other than 0 count as true."""
-    return binary(LogicalAnd(), _truth(x), _truth(y))
+    return binary(LogicalAnd(), _truth("logical_and", x), _truth("logical_and", y))
 
 
 def logical_or(x: Operand, y: Operand) -> Variable:
     """Return x or y; numbers other than 0 count as true."""
-    return binary(LogicalOr(), _truth(x), _truth(y))
+    return binary(LogicalOr(), _truth("logical_or", x), _truth("logical_or", y))
 
 
 def logical_xor(x: Operand, y: Operand) -> Variable:
     """Return whether just one of x and y is true."""
-    return binary(LogicalXor(), _truth(x), _truth(y))
+    return binary(LogicalXor(), _truth("logical_xor", x), _truth("logical_xor", y))
 
 
 def logical_not(x: Operand) -> Variable:
     """Return not x; numbers other than 0 count as true."""
-    return unary(LogicalNot(), _truth(x))
+    return unary(LogicalNot(), _truth("logical_not", x))
 
 
 def isnan(x: Operand) -> Variable:
@@ -270,8 +270,10 @@ def where(condition: Operand, x: Operand, y: Operand) -> Variable:
     array([0., 2.], dtype=float32)
     """
     left, right = operands_of("where", x, y)
-    return apply(Where(), _truth(condition), left, right)
+    return apply(Where(), _truth("where", condition), left, right)
 
 
-def _truth(x: Operand) -> Variable:
-    return cast(as_variable(x), _BOOL)
+def _truth(name: str, x: Operand) -> Variable:
+    """Return whether x is not 0; ``name`` is the operation's, for errors."""
+    (variable,) = operands_of(name, x)
+    return cast(variable, _BOOL)

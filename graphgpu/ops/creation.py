@@ -127,7 +127,9 @@ def full(
     DTypeError
         The value is no number, or none of the dtype.
     """
-    number = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    number: Any = value
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        number = value.item()
     try:
         if not isinstance(number, bool | int | float):
             raise DTypeError("expected a number; use gg.broadcast_to for a variable")

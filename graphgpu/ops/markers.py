@@ -109,7 +109,7 @@ def with_state_update(x: Variable, state: Stored, value: Variable) -> Variable:
     return apply(WithStateUpdate(), x, state, value)
 
 
-def state_updates(outputs: Variable | Sequence[Variable]) -> dict[State, Variable]:
+def state_updates(outputs: Variable | Sequence[Variable]) -> dict[Stored, Variable]:
     """Return the updates of state that computing the outputs asks for.
 
     They belong among the ``updates`` of a training program: running means of
@@ -123,7 +123,7 @@ def state_updates(outputs: Variable | Sequence[Variable]) -> dict[State, Variabl
     ['running_mean', 'running_var']
     """
     listed = [outputs] if isinstance(outputs, Variable) else list(outputs)
-    updates: dict[State, Variable] = {}
+    updates: dict[Stored, Variable] = {}
     marked: dict[State, dict[Variable, Variable]] = {}
     for variable in ancestors(listed):
         if isinstance(variable.operation, WithStateUpdate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -325,7 +325,7 @@ def _distinct(axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
 
 def _fill_in(x: Variable, shape: Sequence[Size | str] | Size | str) -> Shape:
     """Return the shape with -1 replaced by what remains."""
-    if isinstance(shape, int | str | Dim):
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
         shape = (shape,)
     sizes = list(shape)
     unknown = [

@@ -87,11 +87,6 @@ class Argsort(Operation):
             raise ShapeError(f"axis {self.axis} is out of range")
         size = x.shape[self.axis]
         fewer = minimum_size(self.length, size)
-        if isinstance(size, int) and fewer == size != self.length:
-            raise ShapeError(
-                f"expected at most the {size} elements of axis {self.axis} to be asked "
-                f"for, got {self.length}"
-            )
         guards.equal(self.length, fewer, f"elements of axis {self.axis} asked for")
         shape = (*x.shape[: self.axis], self.length, *x.shape[self.axis + 1 :])
         return TensorType(_INT64, shape)
@@ -207,9 +202,12 @@ def top_k(x: Operand, k: Size, axis: int = -1) -> tuple[Variable, Variable]:
     place = axis_of("top_k", variable, axis)
     try:
         (length,) = make_shape(k)
-        places = apply(Argsort(place, length, descending=True), variable)
+        size = variable.shape[place]
+        if isinstance(size, int) and isinstance(length, int) and length > size:
+            raise ShapeError(f"axis {place} has {size} elements, not {length}")
     except GraphError as error:
         raise located(error, f"top_k(k={k}, axis={axis})", (variable,)) from None
+    places = apply(Argsort(place, length, descending=True), variable)
     return take_along_axis(variable, places, place), places
 
 

@@ -5,11 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import graphgpu as gg
-from graphgpu.testing import assert_close, check_gradient, check_operation
+from graphgpu.testing import assert_close, check_operation
 
 ALL_FLOATS = ("float64", "float32", "float16", "bfloat16")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -283,84 +281,6 @@ def test_the_hessian_of_a_product_is_the_product_of_the_rest():
     expected = np.zeros((4, 4))
     expected[0, 1] = expected[1, 0] = 15
     np.testing.assert_array_equal(gg.evaluate(gg.stack(rows), {x: values}), expected)
-
-
-# --- mean and variance
-
-
-@pytest.mark.parametrize("correction", [0, 1, 0.5])
-@pytest.mark.parametrize("axes", [None, 1, (0, 2)], ids=str)
-def test_variance_has_a_correction(axes, correction):
-    for function, root in ((gg.var, False), (gg.std, True)):
-
-        def reference(values, root=root):
-            result = variance(values, correction)
-            return math.sqrt(result) if root else result
-
-        check_operation(
-            lambda x, f=function: f(x, axes, correction=correction),
-            [X],
-            lambda x, f=reference: slices(x, axes, False, f),
-            dtypes=ALL_FLOATS,
-            order=3,
-        )
-
-
-def test_variance_of_as_many_as_the_correction_is_nan():
-    x = gg.constant([[2.0], [3.0]])
-    assert np.isnan(gg.evaluate(gg.var(x, 1, correction=1))).all()
-    assert np.isnan(gg.evaluate(gg.std(x, 1, correction=2))).all()
-
-
-@pytest.mark.parametrize("function", [gg.var, gg.std])
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_large_mean_costs_the_variance_no_digits(function, axis):
-    noise = np.random.default_rng(0).standard_normal((2000, 2000))[:1000, :1000]
-    x = (1e4 + noise).astype("float32")
-    got = gg.evaluate(function(gg.constant(x), axis))
-    expected = getattr(np, function.__name__)(x.astype("float64"), axis)
-    np.testing.assert_allclose(got, expected, rtol=3e-6)
-
-
-def test_equal_numbers_have_no_variance_and_no_gradient():
-    x = gg.placeholder("x", (1000,))
-    value = {x: np.full(1000, 0.1, "float32")}
-    assert gg.evaluate(gg.var(x), value) == pytest.approx(0, abs=1e-16)
-    ones = {x: np.ones(1000, "float32")}
-    (dx,) = gg.gradients(gg.std(x), [x])
-    assert not gg.evaluate(dx, ones).any()
-
-
-@pytest.mark.parametrize("axes", AXES[:-1], ids=str)
-def test_moments_are_mean_and_variance_and_depend_on_each_other(axes):
-    for keepdims in (True, False):
-        for index, reference in ((0, mean), (1, variance)):
-            check_operation(
-                lambda x, i=index, k=keepdims: gg.moments(x, axes, k)[i],
-                [X],
-                lambda x, f=reference, k=keepdims: slices(x, axes, k, f),
-                dtypes=ALL_FLOATS,
-            )
-
-    def normalised(x):
-        mean, variance = gg.moments(x, axes)
-        return (x - mean) * gg.rsqrt(variance + 0.1)
-
-    check_gradient(normalised, [X], order=3)
-
-
-def test_moments_are_one_operation():
-    mean, variance = gg.moments(gg.placeholder("x", ("n", 3)), 0)
-    assert mean.inputs == variance.inputs
-    assert str(mean.inputs[0].type) == "(float32[1,3], float32[1,3])"
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
-def test_variance_is_neither_negative_nor_far_off(values):
-    got = float(gg.evaluate(gg.var(gg.constant(np.array(values, "float64")))))
-    assert got >= 0
-    assert got == pytest.approx(variance(values), rel=1e-9, abs=1e-9)
 
 
 # --- errors
