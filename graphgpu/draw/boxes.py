@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from graphgpu.dims import product
 from graphgpu.draw.look import kind_of
 from graphgpu.errors import GraphError
 from graphgpu.graph import Parameter, Variable
@@ -37,9 +36,7 @@ class Box:
             common = [kind for kind, _ in Counter(told).most_common(4)]
             lines.append(", ".join(common) + ", …" * (len(told) > 4))
         count = sum(
-            int(product(v.storage.array.shape))  # type: ignore[arg-type]
-            for v in self.variables
-            if isinstance(v, Parameter)
+            v.storage.array.size for v in self.variables if isinstance(v, Parameter)
         )
         if count:
             lines.append(f"{count:,} parameters")

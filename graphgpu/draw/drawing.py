@@ -30,7 +30,7 @@ from graphgpu.draw.look import (
     scope_look,
 )
 from graphgpu.draw.options import Options
-from graphgpu.graph import Constant, Variable
+from graphgpu.graph import Constant, Stored, Variable
 from graphgpu.ops.elementwise import Cast
 from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
 from graphgpu.ops.tuples import Item
@@ -59,7 +59,7 @@ class Part:
 
     variables: Sequence[Variable]
     outputs: Mapping[Variable, str | None]
-    updates: Mapping[Variable, Variable] = field(default_factory=dict)
+    updates: Mapping[Stored, Variable] = field(default_factory=dict)
     inputs: frozenset[Variable] = frozenset()
     prefix: str = ""
     around: tuple[str, ...] = ()
@@ -92,8 +92,8 @@ class Drawing(ABC):
     ) -> None:
         self.options = options
         self.part = part
-        self.document = parent.document if parent else Document()
-        self.seen = parent.seen if parent else Seen()
+        self.document: Document = parent.document if parent else Document()
+        self.seen: Seen = parent.seen if parent else Seen()
         self.boxes = collapse(part.variables, options.depth, options.max_nodes)
         self.names: dict[Variable, str] = {}
         self._box_edges: set[tuple[str, str]] = set()
@@ -302,17 +302,17 @@ class Drawing(ABC):
         look: dict[str, object] = {}
         if self.options.types:
             look["label"] = Html(small(type_text(parent.type)))
-        self.document.edge(*pair, **look)
+        self.document.edge(pair[0], pair[1], **look)
 
     # --- subgraphs
 
     def add_bodies(self, variable: Variable, target: str) -> None:
         """Draw the subgraphs that the operation of a variable owns."""
         assert variable.operation is not None
-        for field, body in bodies(variable.operation):
+        for owner, body in bodies(variable.operation):
             name = self.names[variable]
-            around = (*self.cluster_of(variable), f"{name}:{field}")
-            title = f"{variable.operation.kind()}: {field}"
+            around = (*self.cluster_of(variable), f"{name}:{owner}")
+            title = f"{variable.operation.kind()}: {owner}"
             self.document.cluster(around, body_look(title))
             inputs = frozenset(body.inputs)
             everything = {*body.variables, *inputs}
@@ -320,7 +320,7 @@ class Drawing(ABC):
                 variables=sorted(everything, key=lambda v: v.serial),
                 outputs=dict.fromkeys(body.outputs),
                 inputs=inputs,
-                prefix=f"{name}_{field.replace(' ', '_')}_",
+                prefix=f"{name}_{owner.replace(' ', '_')}_",
                 around=around,
             )
             drawing = type(self)(self.options, part, self)

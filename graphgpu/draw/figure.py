@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from graphgpu.draw.book import Book
 from graphgpu.draw.compact import Compact
 from graphgpu.draw.drawing import Drawing, Part
 from graphgpu.draw.options import Options
-from graphgpu.errors import GraphError
 from graphgpu.executor import Program
-from graphgpu.graph import Graph, Variable
+from graphgpu.graph import Graph, Stored, Variable
 
-__all__ = ["to_dot"]
+__all__ = ["Drawable", "to_dot"]
 
 Drawable: TypeAlias = (
     Graph | Program | Variable | Sequence[Variable] | Mapping[str, Variable]
@@ -22,21 +21,102 @@ Drawable: TypeAlias = (
 _STYLES: dict[str, type[Drawing]] = {"book": Book, "compact": Compact}
 
 
-def to_dot(graph: Drawable, **options: Any) -> str:
-    """Return the drawing of a graph in the DOT language of Graphviz."""
-    checked = Options(**options)
-    outputs, updates = _results(graph)
-    updates |= checked.updates
-    whole = Graph([*outputs, *updates.values()])
-    part = Part(whole.variables, outputs, updates)
-    drawing = _STYLES[checked.style](checked, part)
+def to_dot(
+    graph: Drawable,
+    *,
+    style: str = "book",
+    names: str = "all",
+    show_types: bool | None = None,
+    clusters: bool = True,
+    phases: bool = True,
+    legend: bool = True,
+    bookkeeping: bool | None = None,
+    depth: int | None = None,
+    max_nodes: int = 3000,
+    rankdir: str | None = None,
+    title: str | None = None,
+    updates: Mapping[Stored, Variable] | None = None,
+) -> str:
+    """Return the drawing of a graph in the DOT language of Graphviz.
+
+    In the book's style the variables are the nodes, as in *Deep Learning*, figure
+    6.8: the edges from an operation's operands meet in a point, from which an
+    arrow with the operation's name leads to the result; scalars are set in
+    italics, vectors and matrices in bold.  In the compact style the operations
+    are the nodes: numbers are written into them, reshapes and the like beside the
+    edges.  A type without a dtype is of float32.  Where the order of operands
+    matters, 0, 1, ... stand at the arrows.
+
+    Parameters
+    ----------
+    graph
+        A graph, a program (its updates are drawn too), a variable, a list of
+        variables, or a dict that names them.
+    style : {"book", "compact"}
+        What the nodes are.
+    names : {"all", "needed"}
+        Whether, in the book's style, variables without a name are called
+        u⁽¹⁾, u⁽²⁾, ... (g in the gradient, v in updates) or not at all.
+    show_types : bool, optional
+        Whether shapes and dtypes are written; by default in the compact style.
+    clusters : bool
+        Whether scopes are drawn as boxes around what is in them.
+    phases : bool
+        Whether forward, gradient and update parts are told apart.
+    legend : bool
+        Whether a drawing of several parts says which is which.
+    bookkeeping : bool, optional
+        Whether reshapes, transposes, broadcasts and casts have nodes; by default
+        in the book's style.
+    depth : int, optional
+        How many levels of scopes are opened; those below are one node each.  By
+        default all, or as many as stay below ``max_nodes``.
+    max_nodes : int
+        How many variables are drawn at most.
+    rankdir : {"BT", "TB", "LR", "RL"}, optional
+        Where edges point; by default up in the book's style, else down.
+    title : str, optional
+        What is written below the drawing.
+    updates : dict, optional
+        Parameters and state with their new values: they are drawn as well.
+
+    Raises
+    ------
+    GraphError
+        An option is wrong, or the graph is too large.
+
+    Examples
+    --------
+    >>> import graphgpu as gg
+    >>> a, b = gg.placeholder("a", ()), gg.placeholder("b", ())
+    >>> e = (a + b) * (b + 1)
+    >>> "v2_joint -> v2 [label=<&#160;+>" in to_dot(e)
+    True
+    """
+    options = Options(
+        style=style,
+        names=names,
+        show_types=show_types,
+        clusters=clusters,
+        phases=phases,
+        legend=legend,
+        bookkeeping=bookkeeping,
+        depth=depth,
+        max_nodes=max_nodes,
+        rankdir=rankdir,
+        title=title,
+    )
+    outputs, new = _results(graph)
+    new |= updates or {}
+    whole = Graph([*outputs, *new.values()])
+    drawing = _STYLES[style](options, Part(whole.variables, outputs, new))
     drawing.draw()
     return drawing.finish()
 
 
 def _results(
     graph: Drawable,
-) -> tuple[dict[Variable, str | None], dict[Variable, Variable]]:
+) -> tuple[dict[Variable, str | None], dict[Stored, Variable]]:
     """Return the outputs with names they may have, and the updates of a program."""
     if isinstance(graph, Program):
         outputs = {} if graph.outputs is None else _results(graph.outputs)[0]

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
 
 from graphgpu.errors import GraphError
-from graphgpu.graph import Variable
 
 __all__ = ["Options"]
 
-Style = Literal["book", "compact"]
-Names = Literal["all", "needed"]
-Direction = Literal["BT", "TB", "LR", "RL"]
+_STYLES = ("book", "compact")
+_NAMES = ("all", "needed")
+_DIRECTIONS = ("BT", "TB", "LR", "RL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of :func:`graphgpu.draw.to_dot`, checked; see there."""
 
-    style: Style = "book"
-    names: Names = "all"
-    show_types: bool | None = None
-    clusters: bool = True
-    phases: bool = True
-    legend: bool = True
-    bookkeeping: bool | None = None
-    depth: int | None = None
-    max_nodes: int = 3000
-    rankdir: Direction | None = None
-    title: str | None = None
-    updates: Mapping[Variable, Variable] = field(default_factory=dict)
+    style: str
+    names: str
+    show_types: bool | None
+    clusters: bool
+    phases: bool
+    legend: bool
+    bookkeeping: bool | None
+    depth: int | None
+    max_nodes: int
+    rankdir: str | None
+    title: str | None
 
     def __post_init__(self) -> None:
-        _check("style", self.style, get_args(Style))
-        _check("names", self.names, get_args(Names))
+        _check("style", self.style, _STYLES)
+        _check("names", self.names, _NAMES)
         if self.rankdir is not None:
-            _check("rankdir", self.rankdir, get_args(Direction))
+            _check("rankdir", self.rankdir, _DIRECTIONS)
         if self.depth is not None and (
             not isinstance(self.depth, int) or self.depth < 0
         ):
@@ -56,7 +52,7 @@ class Options:
         return self.style == "book" if self.bookkeeping is None else self.bookkeeping
 
     @property
-    def direction(self) -> Direction:
+    def direction(self) -> str:
         """Which way the edges point: as the book draws, or as one reads."""
         if self.rankdir is not None:
             return self.rankdir

@@ -70,13 +70,13 @@ class ClassIndex(Operation):
 
 @dataclass(frozen=True, slots=True)
 class BinaryCrossEntropyWithLogits(Binary):
-    """-y log σ(x) - (1 - y) log(1 - σ(x)) = max(x, 0) - x y + log(1 + e^(-|x|)).
+    """-y log σ(x) - (1 - y) log(1 - σ(x)) = (1 - y) x⁺ + y x⁻ + log(1 + e^(-|x|)).
 
-    The two large terms are subtracted first: for y = 0 and y = 1 they cancel
-    exactly, and the small logarithm keeps its digits.
+    With x⁺ = max(x, 0) and x⁻ = max(-x, 0).  Nothing large is subtracted, as in
+    x⁺ - x y, so a loss keeps its digits where y is 0, 1, or almost.
     """
 
-    expression = "(maximum(x, 0) - x * y) + log1p(exp(-abs(x)))"
+    expression = "(1 - y) * maximum(x, 0) + y * maximum(-x, 0) + log1p(exp(-abs(x)))"
     lowest_kind = 2
 
     def pulls(

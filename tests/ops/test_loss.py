@@ -404,6 +404,20 @@ def test_binary_cross_entropy_keeps_the_digits_of_small_losses(dtype, positive):
     np.testing.assert_allclose(slope, [0, 0, 1, -1, -small, small], atol=1e-7)
 
 
+def test_binary_cross_entropy_keeps_the_digits_of_targets_that_are_almost_one():
+    almost = np.array([1 - 2**-23, 1 - 2**-23, 2**-23], "float32")
+    x = np.array([1e4, -1e4, -1e4], "float32")
+    loss = gg.binary_cross_entropy_with_logits(gg.constant(x), almost, reduction="none")
+    expected = np.array([1e4 * 2**-23, 1e4 * (1 - 2**-23), 1e4 * 2**-23])
+    np.testing.assert_allclose(gg.evaluate(loss), expected, rtol=1e-6)
+
+
+def test_binary_cross_entropy_of_infinite_logits_on_the_wrong_side_is_infinite():
+    x = gg.constant([np.inf, np.inf, -np.inf, -np.inf])
+    loss = gg.binary_cross_entropy_with_logits(x, [0.0, 0.3, 0.3, 1], reduction="none")
+    assert (gg.evaluate(loss) == np.inf).all()
+
+
 def test_binary_cross_entropy_takes_bool_and_integer_targets():
     x = gg.constant(LOGITS.astype("float32"))
     for dtype in (bool, np.int64):

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from graphgpu.backends.base import Device, Step
+from graphgpu.backends.numpy.blas import one_thread
 from graphgpu.dtypes import Array
 from graphgpu.errors import GraphGPUError
 from graphgpu.graph import failure
@@ -28,7 +29,7 @@ class CPU(Device):
         def run(slots: list[Any]) -> None:
             done = 0
             try:
-                with np.errstate(all="ignore"):
+                with one_thread(), np.errstate(all="ignore"):
                     for function, inputs, output, release in calls:
                         slots[output] = function(*[slots[i] for i in inputs])
                         for slot in release:

@@ -1,0 +1,5 @@
+"""``python -m graphgpu`` is ``graphgpu``."""
+
+from graphgpu.cli import main
+
+main()

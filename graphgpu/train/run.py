@@ -1,0 +1,159 @@
+"""One training run from start to end: what ``graphgpu train`` does."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from graphgpu.data import Dataset
+from graphgpu.draw import to_dot, write
+from graphgpu.errors import InputError, MissingDependencyError
+from graphgpu.saving import save
+from graphgpu.train.classifier import Classifier, build, fit
+from graphgpu.train.history import History
+from graphgpu.train.progress import Display
+from graphgpu.train.recipes import Recipe
+from graphgpu.train.run_folder import RunFolder
+
+__all__ = ["run"]
+
+
+def run(
+    recipe: Recipe,
+    *,
+    data: Path | None,
+    out: Path | None,
+    epochs: int | None,
+    seed: int,
+    device: str,
+    console: Console,
+) -> History:
+    """Train by a recipe and leave a run folder; return what was measured.
+
+    The folder holds model.safetensors, history.json, curves.png and the graph
+    of the training step as .dot and .svg.  Ctrl-C ends the run after the step
+    in hand, and what was learned is saved all the same.
+
+    Raises
+    ------
+    SaveError, DataError, DeviceError
+        Before any work is done, where that can be known.
+    """
+    count = recipe.epochs if epochs is None else epochs
+    if count < 1:
+        raise InputError(f"expected at least one epoch; got {count}")
+    folder = RunFolder(out) if out else RunFolder.next_free(Path("runs"), recipe.name)
+    dataset = recipe.load(data)
+    steps = count * -(-len(dataset.train_images) // recipe.batch_size)
+    classifier = build(
+        recipe,
+        dataset.image_shape,
+        len(dataset.classes),
+        steps=steps,
+        seed=seed,
+        device=device,
+    )
+    _introduce(recipe, dataset, classifier, console)
+    settings = {"recipe": recipe.name, "epochs": count, "seed": seed}
+    history = History({**settings, "device": classifier.train.device.name})
+    with _interruptible() as stop, Display(console, steps) as display:
+        fit(
+            classifier,
+            recipe,
+            dataset,
+            history,
+            display,
+            epochs=count,
+            seed=seed,
+            stop=stop,
+        )
+    _leave(folder, recipe, classifier, history, console)
+    return history
+
+
+def _introduce(
+    recipe: Recipe, data: Dataset, classifier: Classifier, console: Console
+) -> None:
+    parameters = classifier.model.parameters()
+    console.print(
+        f"{recipe.name}: {len(data.train_images):,} images to train on, "
+        f"{len(data.test_images):,} held out; "
+        f"{sum(p.storage.array.size for p in parameters):,} parameters; "
+        f"a training step of {len(classifier.graph):,} variables; "
+        f"device {classifier.train.device.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if data.note:
+        console.print(data.note, highlight=False, soft_wrap=True)
+
+
+def _leave(
+    folder: RunFolder,
+    recipe: Recipe,
+    classifier: Classifier,
+    history: History,
+    console: Console,
+) -> None:
+    """Write the run folder and say what is in it."""
+    folder.replace("model.safetensors", lambda path: save(path, classifier.model))
+    folder.write("history.json", history.to_json())
+    title = f"{recipe.name}: training step"
+    folder.write("graph.dot", to_dot(classifier.graph, style="compact", title=title))
+    optional: list[tuple[str, Callable[[], object]]] = [
+        ("curves.png", lambda: folder.replace("curves.png", history.plot)),
+        (
+            "graph.svg",
+            lambda: write(
+                classifier.graph,
+                folder.path / "graph.svg",
+                style="compact",
+                title=title,
+            ),
+        ),
+    ]
+    for name, make in optional:
+        try:
+            make()
+        except MissingDependencyError as error:
+            console.print(
+                f"{name} was not made: {error}", highlight=False, soft_wrap=True
+            )
+    if history.interrupted:
+        console.print("interrupted; what was learned so far is saved")
+    if history.epochs:
+        last = history.epochs[-1]
+        seconds = sum(e.seconds for e in history.epochs)
+        console.print(
+            f"held-out accuracy {last.test_accuracy:.2%} after {seconds:.1f} s of "
+            "training",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"results in {folder.path}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request to stop; a second one raises."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
