@@ -52,9 +52,10 @@ def imports(path):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = node.module.startswith(
-                    "graphgpu"
-                ) and importlib.util.find_spec(node.module).submodule_search_locations
+                is_module = (
+                    node.module.startswith("graphgpu")
+                    and importlib.util.find_spec(node.module).submodule_search_locations
+                )
                 if is_module and (
                     (ROOT.parent / Path(*full.split("."))).with_suffix(".py").exists()
                     or (ROOT.parent / Path(*full.split("."))).is_dir()

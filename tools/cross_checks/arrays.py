@@ -139,30 +139,35 @@ def indexing(random: Random) -> Iterator[Case]:
         (slice(-3, None), ..., slice(0, 2)), (i, j), (rest, i), (i, 1), (rest, i, j),
         (j, rest, j), (mask,), (mask, 1), (..., j, slice(1, 3)), (slice(2, 2),),
     ):  # fmt: skip
-        ours = tuple(np.array(k) if isinstance(k, list) else k for k in index)
-        theirs = tuple(torch.tensor(k) if isinstance(k, list) else k for k in index)
-        f, g = (lambda x, k=k: x[k] for k in (ours, theirs))
+        left = tuple(np.array(k) if isinstance(k, list) else k for k in index)
+        right = tuple(torch.tensor(k) if isinstance(k, list) else k for k in index)
+        f, g = (lambda x, k=k: x[k] for k in (left, right))
         yield call(f"x[{index}]", f, g, x)
     for axis, size in enumerate(x.shape):
         few, once = random.integers(0, size, 6), np.argsort(x, axis).take([0, 1], axis)
         updates = random.standard_normal(np.take(x, few, axis).shape)
-        f, g = partial(gg.take, axis=axis), partial(torch.index_select, dim=axis)
-        yield call(f"take({axis})", f, lambda x, i, g=g: g(x, index=i), x, few)
+        values = random.standard_normal(once.shape)
         again = random.integers(0, size, once.shape)
         yield same("take_along_axis", x, again, axis=axis)
-        f, g = (partial(gg.put_along_axis, axis=axis), partial(torch.scatter, dim=axis))
-        values = random.standard_normal(once.shape)
-        theirs = lambda x, i, v, g=g: g(x, index=i, src=v)  # noqa: E731
-        yield call(f"put_along_axis({axis})", f, theirs, x, once, values)
-        f, g = (partial(gg.scatter_add, axis=axis), partial(torch.index_add, dim=axis))
-        theirs = lambda x, i, u, g=g: g(x, index=i, source=u)  # noqa: E731
-        yield call(f"scatter_add({axis})", f, theirs, x, few, updates)
+        for name, theirs, arrays in (
+            ("take", torch.index_select, (few,)),
+            ("put_along_axis", torch.scatter, (once, values)),
+            ("scatter_add", torch.index_add, (few, updates)),
+        ):
+            f = partial(getattr(gg, name), axis=axis)
+            yield call(
+                f"{name}({axis})", f, partial(_at_axis, theirs, axis), x, *arrays
+            )
     y = random.standard_normal((5, 3))
     f, g = (lambda x, y, f=f: f(x > y, x, y) for f in (gg.where, torch.where))
     yield call("where", f, g, x, y)
     f = partial(gg.one_hot, dtype="int64", num_classes=5)
     g = partial(functional.one_hot, num_classes=5)
     yield call("one_hot", f, g, random.integers(0, 5, (3, 2)))
+
+
+def _at_axis(f: Function, axis: int, x: Any, *rest: Any) -> Any:
+    return f(x, axis, *rest)
 
 
 ORDER, SIZES = (2, 0, 3, 1), (6, 2, 3, 5, 4)

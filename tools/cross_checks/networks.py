@@ -137,13 +137,13 @@ def losses(random: Random) -> Iterator[Case]:
         yield same("mse_loss", x, y, reduction=reduction)
     x = np.array([[0, 1, -np.inf], [1e4, -1e4, 0], [-np.inf, 3, 2]])
     for reduction, *classes in product(reductions, (0, 2, -100), (-100, 2), (-100,)):
-        options = {"reduction": reduction, "order": 1}
-        yield same("cross_entropy", x, np.array(classes), **options)
+        target = np.array(classes)
+        yield same("cross_entropy", x, target, reduction=reduction, order=1)
     # PyTorch has NaN, where this is infinite, for -inf and a target above 0.
     x = np.array([np.nan, np.inf, 1e5, -1e5, 800, -800, 0])
-    for y in (0.0, 0.3, 1 - 2**-23, 1.0):
+    for target in (0.0, 0.3, 1 - 2**-23, 1.0):
         name = "binary_cross_entropy_with_logits"
-        yield same(name, x, np.full(7, y), reduction="none", order=1)
+        yield same(name, x, np.full(7, target), reduction="none", order=1)
 
 
 def normalization(random: Random) -> Iterator[Case]:
