@@ -1,5 +1,7 @@
 """The operations, one family a file: the only folder a new operation touches."""
 
+from typing import TYPE_CHECKING
+
 from graphgpu.graph import install_operators
 from graphgpu.ops import (
     activation,
@@ -67,39 +69,42 @@ from graphgpu.ops.triangular import *
 from graphgpu.ops.trigonometric import *
 from graphgpu.ops.tuples import *
 
-__all__: list[str] = []
-__all__ += activation.__all__
-__all__ += adaptive_pooling.__all__
-__all__ += arithmetic.__all__
-__all__ += comparison.__all__
-__all__ += convolution.__all__
-__all__ += creation.__all__
-__all__ += cumulative.__all__
-__all__ += determinants.__all__
-__all__ += diagonals.__all__
-__all__ += ["einsum"]
-__all__ += elementwise.__all__
-__all__ += exponential.__all__
-__all__ += indexing.__all__
-__all__ += joining.__all__
-__all__ += loss.__all__
-__all__ += linalg.__all__
-__all__ += markers.__all__
-__all__ += matrix_product.__all__
-__all__ += ["moments", "std", "var"]
-__all__ += noise.__all__
-__all__ += normalization.__all__
-__all__ += padding.__all__
-__all__ += pooling.__all__
-__all__ += random.__all__
-__all__ += reduction.__all__
-__all__ += repeating.__all__
-__all__ += rounding.__all__
-__all__ += shape.__all__
-__all__ += sorting.__all__
-__all__ += triangular.__all__
-__all__ += trigonometric.__all__
-__all__ += tuples.__all__
+if not TYPE_CHECKING:  # type checkers follow the star imports above
+    __all__ = ["einsum", "moments", "std", "var"]
+    for family in (
+        activation,
+        adaptive_pooling,
+        arithmetic,
+        comparison,
+        convolution,
+        creation,
+        cumulative,
+        determinants,
+        diagonals,
+        elementwise,
+        exponential,
+        indexing,
+        joining,
+        loss,
+        linalg,
+        markers,
+        matrix_product,
+        noise,
+        normalization,
+        padding,
+        pooling,
+        random,
+        reduction,
+        repeating,
+        rounding,
+        shape,
+        sorting,
+        triangular,
+        trigonometric,
+        tuples,
+    ):
+        __all__ += family.__all__
+    del family
 
 install_operators(
     abs=arithmetic.abs,
