@@ -125,3 +125,15 @@ def test_ctrl_c_saves_what_was_learned(tmp_path):
     folder = tmp_path / "runs" / "digits-1"
     assert (folder / "model.safetensors").stat().st_size > 0
     assert json.loads((folder / "history.json").read_text())["interrupted"] is True
+
+
+def test_data_for_the_bundled_digits_is_refused(run, tmp_path):
+    result = run("train", "digits", "--data", "somewhere")
+    assert result.exit_code == 1
+    assert "leave out --data" in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_device_that_is_not_there_leaves_no_folder(run, tmp_path):
+    assert run("train", "digits", "--device", "cuda").exit_code == 1
+    assert not (tmp_path / "runs").exists()

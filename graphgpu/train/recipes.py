@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from graphgpu import nn
 from graphgpu.data import Dataset, cifar10, digits, mnist
+from graphgpu.errors import DataError
 from graphgpu.ops import relu
 
 ImageShape: TypeAlias = tuple[int, int, int]
@@ -78,12 +79,21 @@ def convolutional_net(
     return nn.Sequential(*layers)
 
 
+def _bundled_digits(path: Path | None) -> Dataset:
+    if path is not None:
+        raise DataError(
+            f"the digits come with scikit-learn and are not read from {path}; leave "
+            "out --data"
+        )
+    return digits()
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             "digits",
-            load=lambda _: digits(),
+            load=_bundled_digits,
             model=partial(convolutional_net, widths=(32, 64)),
             image_shape=(1, 8, 8),
             epochs=12,

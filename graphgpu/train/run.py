@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from graphgpu.data import Dataset
 from graphgpu.draw import to_dot, write
 from graphgpu.errors import InputError, MissingDependencyError
+from graphgpu.graph import Graph
 from graphgpu.saving import save
 from graphgpu.train.classifier import Classifier, build, fit
 from graphgpu.train.history import History
@@ -36,9 +38,10 @@ def run(
 ) -> History:
     """Train by a recipe and leave a run folder; return what was measured.
 
-    The folder holds model.safetensors, history.json, curves.png and the graph
-    of the training step as .dot and .svg.  Ctrl-C ends the run after the step
-    in hand, and what was learned is saved all the same.
+    The folder holds model.safetensors, history.json, curves.png, the graph of
+    the training step as graph.dot and graph.svg, and the net alone as model.svg.
+    Ctrl-C ends the run after the step in hand, and what was learned is saved all
+    the same.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def run(
     count = recipe.epochs if epochs is None else epochs
     if count < 1:
         raise InputError(f"expected at least one epoch; got {count}")
-    folder = RunFolder(out) if out else RunFolder.next_free(Path("runs"), recipe.name)
+    console.print(f"{recipe.name}: reading the images", soft_wrap=True)
     dataset = recipe.load(data)
     steps = count * -(-len(dataset.train_images) // recipe.batch_size)
     classifier = build(
@@ -59,6 +62,7 @@ def run(
         seed=seed,
         device=device,
     )
+    folder = RunFolder(out) if out else RunFolder.next_free(Path("runs"), recipe.name)
     _introduce(recipe, dataset, classifier, console)
     settings = {"recipe": recipe.name, "epochs": count, "seed": seed}
     history = History({**settings, "device": classifier.train.device.name})
@@ -101,32 +105,17 @@ def _leave(
     history: History,
     console: Console,
 ) -> None:
-    """Write the run folder and say what is in it."""
+    """Write the run folder, what was learned first, and say what is in it."""
     folder.replace("model.safetensors", lambda path: save(path, classifier.model))
     folder.write("history.json", history.to_json())
-    title = f"{recipe.name}: training step"
-    folder.write("graph.dot", to_dot(classifier.graph, style="compact", title=title))
-    optional: list[tuple[str, Callable[[], object]]] = [
-        ("curves.png", lambda: folder.replace("curves.png", history.plot)),
-        (
-            "graph.svg",
-            lambda: write(
-                classifier.graph,
-                folder.path / "graph.svg",
-                style="compact",
-                title=title,
-            ),
-        ),
-    ]
-    for name, make in optional:
+    if history.interrupted:
+        console.print("interrupted; what was learned so far is saved")
+    folder.write("graph.dot", to_dot(classifier.graph, style="compact"))
+    for name, make in _pictures(folder, recipe, classifier, history).items():
         try:
             make()
         except MissingDependencyError as error:
-            console.print(
-                f"{name} was not made: {error}", highlight=False, soft_wrap=True
-            )
-    if history.interrupted:
-        console.print("interrupted; what was learned so far is saved")
+            console.print(f"{name} was not made: {error}", soft_wrap=True)
     if history.epochs:
         last = history.epochs[-1]
         seconds = sum(e.seconds for e in history.epochs)
@@ -137,6 +126,26 @@ def _leave(
             soft_wrap=True,
         )
     console.print(f"results in {folder.path}", highlight=False, soft_wrap=True)
+
+
+def _pictures(
+    folder: RunFolder, recipe: Recipe, classifier: Classifier, history: History
+) -> dict[str, Callable[[], object]]:
+    """Return what draws each picture of the folder; they need optional programs."""
+
+    def drawing(name: str, graph: Graph, title: str) -> Callable[[], object]:
+        return partial(write, graph, folder.path / name, style="compact", title=title)
+
+    pictures = {
+        "model.svg": drawing("model.svg", classifier.forward, f"{recipe.name}: net"),
+        "graph.svg": drawing(
+            "graph.svg", classifier.graph, f"{recipe.name}: training step"
+        ),
+    }
+    if history.epochs:
+        curves = partial(folder.replace, "curves.png", history.plot)
+        pictures = {"curves.png": curves, **pictures}
+    return pictures
 
 
 @contextmanager

@@ -25,7 +25,8 @@ class RunFolder:
     Raises
     ------
     SaveError
-        It cannot be made or written, or a file has its name.
+        It cannot be made or written, a file has its name, or it holds
+        something, which is never written over.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,11 +35,16 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
                 pass
+            empty = not any(path.iterdir())
         except OSError as error:
             raise SaveError(
                 f"the run folder {path} cannot be written: {error.strerror or error}; "
                 "choose another with --out"
             ) from None
+        if not empty:
+            raise SaveError(
+                f"the run folder {path} is not empty; choose another with --out"
+            )
 
     @classmethod
     def next_free(cls, parent: Path, name: str) -> RunFolder:

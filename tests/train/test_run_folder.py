@@ -29,3 +29,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         folder.replace("a.txt", fail)
     assert [p.name for p in folder.path.iterdir()] == ["a.txt"]
     assert (folder.path / "a.txt").read_text() == "old"
+
+
+def test_a_folder_that_holds_something_is_not_written_over(tmp_path):
+    (tmp_path / "old.txt").write_text("kept")
+    with pytest.raises(gg.SaveError, match="is not empty; choose another"):
+        RunFolder(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["old.txt"]

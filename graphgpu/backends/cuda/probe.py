@@ -11,7 +11,7 @@ __all__ = ["CudaState", "probe"]
 
 @dataclass(frozen=True, slots=True)
 class CudaState:
-    """What was found: versions, and the first thing that is missing."""
+    """What was found: versions, and why CUDA cannot be used."""
 
     driver: str | None
     cupy: str | None
@@ -24,19 +24,12 @@ class CudaState:
 
 def probe() -> CudaState:
     """Look for the driver and for CuPy, without starting either."""
-    driver = _driver_version()
-    cupy = _cupy_version()
-    if driver is None:
-        reason = "no NVIDIA driver was found (libcuda.so.1 does not load)"
-        cure = 'use device="cpu", or install the NVIDIA driver of your distribution'
-    elif cupy is None:
-        reason = f"an NVIDIA driver (CUDA {driver}) is there, but CuPy is not"
-        extra = "cuda13" if int(driver.split(".")[0]) >= 13 else "cuda12"
-        cure = f'pip install "graphgpu[{extra}]"'
-    else:
-        reason = "this version of graphgpu computes on the CPU only"
-        cure = 'use device="cpu"; CUDA kernels come with a later version'
-    return CudaState(driver, cupy, reason, cure)
+    return CudaState(
+        _driver_version(),
+        _cupy_version(),
+        reason="this version of graphgpu computes on the CPU only",
+        cure='use device="cpu" or "auto"; CUDA kernels come with a later version',
+    )
 
 
 def _driver_version() -> str | None:
