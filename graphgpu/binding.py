@@ -24,16 +24,20 @@ def bind(
         raise InputError(
             f"expected {len(inputs)} inputs ({', '.join(names)}); got {len(args)}"
         )
+    known = set(names)
     given = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
-        if name not in names:
+        if name not in known:
             raise InputError(f"unknown input {name!r}; expected {', '.join(names)}")
         if name in given:
             raise InputError(f"input {name!r} was given twice")
         given[name] = value
-    missing = [n for n in names if n not in given]
+    missing = [p for p in inputs if p.name not in given]
     if missing:
-        raise InputError(f"missing input {missing[0]!r}; expected {', '.join(names)}")
+        raise InputError(
+            f"missing input {missing[0].name!r}; expected {', '.join(names)}; it is "
+            f"{describe(missing[0]).rstrip(',')}"
+        )
     return [_checked(p, given[n]) for p, n in zip(inputs, names, strict=True)]
 
 
@@ -65,12 +69,20 @@ def _checked(placeholder: Placeholder, value: Any) -> Array:
                 f"{describe(placeholder)} expected size {size} along axis {axis}; got "
                 f"shape {array.shape}"
             )
-    converted = array.astype(want.dtype, copy=False)
-    if weak and is_integer(want.dtype) and not np.array_equal(converted, array):
+    with np.errstate(all="ignore"):
+        converted = array.astype(want.dtype, copy=False)
+    if weak and not _holds(converted, array):
         raise InputError(
             f"{describe(placeholder)} got numbers that do not fit in {want.dtype.name}"
         )
     return converted
+
+
+def _holds(converted: Array, array: Array) -> bool:
+    """Whether a dtype took all numbers: integers as they are, none made infinite."""
+    if is_integer(dtype(converted.dtype)):
+        return np.array_equal(converted, array)
+    return bool(np.all(np.isfinite(converted) == np.isfinite(array)))
 
 
 def sizes_of(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:

@@ -63,13 +63,16 @@ class Dim:
     4
     """
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_text", "terms")
 
     terms: tuple[tuple[Monomial, int], ...]
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms
         self._hash = hash(terms)
+        # Kept, as terms are ordered by how they print and calls print their parts
+        # more than once: nested calls would take time exponential in their depth.
+        self._text = self._print()
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same polynomial."""
@@ -131,6 +134,9 @@ class Dim:
         raise ShapeError(f"size {self} is not known until the program is called")
 
     def __repr__(self) -> str:
+        return self._text
+
+    def _print(self) -> str:
         text = ""
         for monomial, factor in self.terms:
             sign = " - " if factor < 0 else " + "

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 from threadpoolctl import threadpool_info
 
 from graphgpu.backends import cuda_state
 
 __all__ = ["Finding", "examine", "table"]
 
+_REQUIRED = ("numpy", "networkx", "ml_dtypes", "safetensors")
 _OPTIONAL = {
     "scikit-learn": ("data", "the digits"),
     "pooch": ("data", "downloads"),
@@ -39,12 +41,12 @@ def examine(version: str) -> list[Finding]:
     return [
         Finding("graphgpu", version),
         Finding("Python", f"{platform.python_version()} on {platform.platform()}"),
-        *(_package(name) for name in ("numpy", "networkx", "ml_dtypes", "safetensors")),
+        *(_package(name) for name in _REQUIRED),
         Finding("CPU", f"{_cpu_name()}, {_cpu_count()} cores usable"),
         *_blas(),
         *_gpu(),
         _graphviz(),
-        *(_extra(name, *about) for name, about in _OPTIONAL.items()),
+        *(_package(name, *about) for name, about in _OPTIONAL.items()),
     ]
 
 
@@ -54,20 +56,18 @@ def table(findings: list[Finding]) -> Table:
     result.add_column(style="bold", no_wrap=True)
     result.add_column(overflow="fold")
     for finding in findings:
-        cure = f"\n[yellow]{finding.cure}[/]" if finding.cure else ""
-        result.add_row(finding.what, f"{finding.found}{cure}")
+        found = Text(finding.found)
+        if finding.cure:
+            found.append(f"\n{finding.cure}", style="yellow")
+        result.add_row(Text(finding.what), found)
     return result
 
 
-def _package(name: str) -> Finding:
-    return Finding(name, importlib.metadata.version(name))
-
-
-def _extra(name: str, extra: str, used_for: str) -> Finding:
+def _package(name: str, extra: str = "", used_for: str = "everything") -> Finding:
     try:
-        return _package(name)
+        return Finding(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        cure = rf'pip install "graphgpu\[{extra}]"'
+        cure = f'pip install "graphgpu[{extra}]"' if extra else f"pip install {name}"
         return Finding(name, f"not installed; needed for {used_for}", cure)
 
 

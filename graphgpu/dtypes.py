@@ -67,6 +67,8 @@ def dtype(name: object) -> DType:
     if isinstance(name, str) and name in _NAMES:
         return _NAMES[name]
     try:
+        if name is None:  # which NumPy reads as float64
+            raise TypeError
         native = np.dtype(name).newbyteorder("=")  # type: ignore[call-overload]
         found = _KNOWN.get(native)
     except TypeError:

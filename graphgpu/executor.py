@@ -8,9 +8,8 @@ kept, so that the odd last batch costs once.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 
@@ -24,16 +23,21 @@ from graphgpu.graph import (
     Placeholder,
     Stored,
     Variable,
-    as_variable,
     describe,
 )
-from graphgpu.ops.markers import state_updates
+from graphgpu.request import (
+    Outputs,
+    check_inputs,
+    check_leaves,
+    check_updates,
+    flatten,
+    snapshot,
+    unflatten,
+    warn_forgotten,
+)
 from graphgpu.schedule import Schedule, schedule
-from graphgpu.types import TensorType
 
 __all__ = ["Program", "compile", "evaluate"]
-
-Outputs: TypeAlias = "Variable | Sequence[Variable] | Mapping[str, Variable] | None"
 
 
 @final
@@ -59,7 +63,7 @@ class Program:
         self.seed = seed
         self.step = 0
         self._lock = threading.RLock()
-        listed = _flatten(outputs)
+        listed = flatten(outputs)
         self._output_count = len(listed)
         self._schedule = schedule([*listed, *self.updates.values()])
         self._guards = [(v, guard) for v in self._schedule.order for guard in v.guards]
@@ -95,7 +99,7 @@ class Program:
             self.step += 1
             if interrupt:
                 raise interrupt
-        return _unflatten(self.outputs, results)
+        return unflatten(self.outputs, results)
 
     def _run_key(self) -> Array:
         return np.array([self.seed, self.step, 0], np.uint64)
@@ -231,18 +235,17 @@ def compile(
     >>> float(total([1.0, 2.0, 3.0])), int(n.value)
     (6.0, 1)
     """
-    listed = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
-    outputs = _snapshot(outputs)
+    listed = check_inputs(inputs)
+    outputs = snapshot(outputs)
     chosen = select(device)
-    _check_inputs(listed)
-    checked = _check_updates(updates or {})
-    wanted = [*_flatten(outputs), *checked.values()]
+    checked = check_updates({} if updates is None else updates)
+    wanted = [*flatten(outputs), *checked.values()]
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
         raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
     program = Program(listed, outputs, checked, chosen, int(seed))
-    _check_leaves(listed, program._schedule)
+    check_leaves(listed, program._schedule)
     if checked:
-        _warn_forgotten(wanted, checked)
+        warn_forgotten(wanted, checked)
     return program
 
 
@@ -261,77 +264,7 @@ def evaluate(
     return result
 
 
-# --- checks when compiling
-
-
-def _check_inputs(inputs: Sequence[object]) -> None:
-    names: dict[str | None, Placeholder] = {}
-    for variable in inputs:
-        if not isinstance(variable, Placeholder):
-            what = repr(variable)
-            if isinstance(variable, Variable):
-                what = describe(variable)
-            raise CompileError(f"inputs are placeholders; got {what}")
-        if variable.name in names:
-            raise CompileError(f"two inputs are named {variable.name!r}")
-        names[variable.name] = variable
-
-
-def _check_updates(updates: Mapping[Any, Any]) -> dict[Stored, Variable]:
-    checked: dict[Stored, Variable] = {}
-    for target, value in updates.items():
-        if not isinstance(target, Stored):
-            what = describe(target) if isinstance(target, Variable) else repr(target)
-            raise CompileError(f"only parameters and state can be updated; got {what}")
-        new = as_variable(value, target.tensor)
-        if new.dtype != target.dtype or new.ndim != target.ndim:
-            raise CompileError(
-                f"update of {describe(target)} expected type {target.type}; got "
-                f"{new.type}, created at {new.trace}"
-            )
-        for left, right in zip(new.shape, target.shape, strict=True):
-            if isinstance(left - right, int) and left != right:
-                raise CompileError(
-                    f"update of {describe(target)} expected type {target.type}; got "
-                    f"{new.type}, created at {new.trace}"
-                )
-        checked[target] = new
-    return checked
-
-
-def _check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:
-    given = set(inputs)
-    shapes = [size for p in inputs for size in p.shape]
-    named = {str(s) for s in shapes if not isinstance(s, int)}
-    for variable in plan.order:
-        if isinstance(variable, Placeholder) and variable not in given:
-            users = [v for v in plan.order if variable in plan.inputs[v]]
-            use = f"needed by {describe(users[0])}" if users else "an output"
-            raise CompileError(
-                f"{describe(variable)} is {use} but is not among the inputs "
-                f"({', '.join(str(p.name) for p in inputs) or 'none'})"
-            )
-    for variable in (*inputs, *plan.order):
-        if isinstance(variable.type, TensorType):
-            missing = variable.type.symbols() - named
-            if missing:
-                raise CompileError(
-                    f"{describe(variable)} has the sizes {sorted(missing)}, which no "
-                    "input gives"
-                )
-
-
-def _warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> None:
-    forgotten = [s.path for s in state_updates(wanted) if s not in updates]
-    if forgotten:
-        warnings.warn(
-            f"the program updates parameters but not the state {', '.join(forgotten)}; "
-            "add gg.state_updates(outputs) to its updates",
-            stacklevel=3,
-        )
-
-
-# --- committing, and the shape of the outputs
+# --- committing
 
 
 def _held(order: Sequence[Variable]) -> dict[int, Array]:
@@ -354,39 +287,3 @@ def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> KeyboardInterrupt |
         except KeyboardInterrupt as error:
             interrupt = error
     return interrupt
-
-
-def _snapshot(outputs: Outputs) -> Outputs:
-    """Return the outputs as a container that nobody changes later."""
-    if outputs is None or isinstance(outputs, Variable):
-        return outputs
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    return outputs if isinstance(outputs, tuple) else list(outputs)
-
-
-def _flatten(outputs: Outputs) -> list[Variable]:
-    if outputs is None:
-        return []
-    if isinstance(outputs, Variable):
-        listed = [outputs]
-    elif isinstance(outputs, Mapping):
-        listed = list(outputs.values())
-    else:
-        listed = list(outputs)
-    for output in listed:
-        if not isinstance(output, Variable):
-            raise CompileError(f"outputs are variables; got {output!r}")
-        if not isinstance(output.type, TensorType):
-            raise CompileError(f"{describe(output)} is a tuple; read it with gg.item")
-    return listed
-
-
-def _unflatten(outputs: Outputs, results: list[Array]) -> Any:
-    if outputs is None:
-        return None
-    if isinstance(outputs, Variable):
-        return results[0]
-    if isinstance(outputs, Mapping):
-        return dict(zip(outputs, results, strict=True))
-    return tuple(results) if isinstance(outputs, tuple) else results

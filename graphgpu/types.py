@@ -88,6 +88,10 @@ class TupleType:
         """Print as ``(float32[3], int64[3])``."""
         return f"({', '.join(map(str, self.components))})"
 
+    def symbols(self) -> frozenset[str]:
+        """Return the names of the sizes that are not known."""
+        return frozenset().union(*(c.symbols() for c in self.components))
+
     def at(self, sizes: Mapping[str, int]) -> TupleType:
         """Return the type when each named size has the value given."""
         return TupleType(tuple(c.at(sizes) for c in self.components))

@@ -21,6 +21,7 @@ LAYERS = [
     ["gradient"],
     ["control"],
     ["schedule", "binding"],
+    ["request"],
     ["backends"],
     ["executor"],
     ["testing", "saving", "doctor"],

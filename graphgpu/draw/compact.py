@@ -24,8 +24,12 @@ from graphgpu.draw.labels import (
 from graphgpu.draw.look import SANS, Look
 from graphgpu.draw.options import Options
 from graphgpu.graph import Variable
+from graphgpu.ops.elementwise import Elementwise
 
 __all__ = ["Compact"]
+
+_LONGEST = 24
+"""How many characters of a constant are written into an operation."""
 
 
 @final
@@ -44,13 +48,22 @@ class Compact(Drawing):
 
     def fold(self, variable: Variable) -> None:
         """Take numbers as text, changes of form as part of an edge."""
-        text = known_number(variable)
-        if is_change_of_form(variable):
-            text = self._texts.get(variable.inputs[0])
+        text = self._text_of(variable)
         if text is None:
             super().fold(variable)
         elif not self.is_kept(variable):
             self._texts[variable] = text
+
+    def _text_of(self, variable: Variable) -> str | None:
+        """Return what all elements are, where that is a number or a short formula."""
+        operation = variable.operation
+        texts = [self._texts.get(v) for v in variable.inputs]
+        if is_change_of_form(variable):
+            return texts[0]
+        if isinstance(operation, Elementwise) and all(t is not None for t in texts):
+            text = formula(operation, texts)
+            return text if text is not None and len(text) <= _LONGEST else None
+        return known_number(variable)
 
     def is_folded(self, variable: Variable) -> bool:
         """Whether it is a number in an operation, or part of an edge."""

@@ -32,6 +32,7 @@ from graphgpu.draw.look import (
 from graphgpu.draw.options import Options
 from graphgpu.graph import Constant, Stored, Variable
 from graphgpu.ops.elementwise import Cast
+from graphgpu.ops.markers import StopGradient, WithStateUpdate
 from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
 from graphgpu.ops.tuples import Item
 
@@ -42,8 +43,11 @@ _CHANGES_OF_FORM: dict[type, str] = {
     Transpose: "transpose",
     BroadcastTo: "broadcast",
     Cast: "cast",
-    Item: "item",
+    StopGradient: "stop gradient",
 }
+# Above this many variables the layout is not polished to the end, which takes
+# Graphviz time that grows with the square of their number.
+_LARGE = 300
 PHASES = ("forward", "gradient", "update")
 
 
@@ -51,15 +55,15 @@ PHASES = ("forward", "gradient", "update")
 class Part:
     """Variables that are drawn together: a graph, or the body of an operation.
 
-    ``outputs`` maps the outputs to names that they may have, ``updates`` what is
-    stored to its new value; ``inputs`` are the variables that a body is given,
-    ``prefix`` begins the identifiers, and ``around`` is the cluster that all of
-    it lies in.
+    ``outputs`` maps the outputs to names that they may have, ``updates`` pairs
+    what is stored with its new value; ``inputs`` are the variables that a body is
+    given, ``prefix`` begins the identifiers, and ``around`` is the cluster that
+    all of it lies in.
     """
 
     variables: Sequence[Variable]
     outputs: Mapping[Variable, str | None]
-    updates: Mapping[Stored, Variable] = field(default_factory=dict)
+    updates: Sequence[tuple[Stored, Variable]] = ()
     inputs: frozenset[Variable] = frozenset()
     prefix: str = ""
     around: tuple[str, ...] = ()
@@ -67,7 +71,7 @@ class Part:
     @cached_property
     def kept(self) -> frozenset[Variable]:
         """The variables that are results, and so are drawn as what they are."""
-        return frozenset((*self.outputs, *self.updates.values()))
+        return frozenset((*self.outputs, *(value for _, value in self.updates)))
 
 
 @dataclass(eq=False)
@@ -103,18 +107,36 @@ class Drawing(ABC):
             self.names[variable] = f"{part.prefix}v{number}"
             if variable not in self.boxes and variable not in part.inputs:
                 self.fold(variable)
+        self._away = self._read_elsewhere() - part.kept
 
     def fold(self, variable: Variable) -> None:
         """Take what is a mere change of form as part of the edges that it is on."""
         operation = variable.operation
-        change = _CHANGES_OF_FORM.get(type(operation))
-        if change is None or self.options.shows_bookkeeping or self.is_kept(variable):
+        if self.options.shows_bookkeeping or self.is_kept(variable):
             return
-        (source,) = variable.inputs
-        origin, changes = self._through.get(source, (source, ()))
         if isinstance(operation, Item):
-            change = f"item {operation.index}"
-        self._through[variable] = origin, (*changes, change)
+            change = [f"item {operation.index}"]
+        elif isinstance(operation, WithStateUpdate):
+            change = []
+        elif is_change_of_form(variable):
+            change = [_CHANGES_OF_FORM[type(operation)]]
+        else:
+            return
+        source = variable.inputs[0]
+        origin, changes = self._through.get(source, (source, ()))
+        self._through[variable] = origin, (*changes, *change)
+
+    def _read_elsewhere(self) -> set[Variable]:
+        """Return the leaves that other phases alone read."""
+        home: set[Variable] = set()
+        away: set[Variable] = set()
+        for variable in self.part.variables:
+            passed = variable in self._through or variable in self.boxes
+            for parent in _read(variable) if passed else variable.inputs:
+                if parent.operation is None:
+                    near = variable in self.boxes or parent.phase == variable.phase
+                    (home if near or not self.options.phases else away).add(parent)
+        return away - home
 
     def is_kept(self, variable: Variable) -> bool:
         """Whether a variable has a node whatever computes it."""
@@ -136,14 +158,14 @@ class Drawing(ABC):
             self._add_box(name, box)
         for variable in self.part.variables:
             if variable in self.boxes:
-                for parent in variable.inputs:
+                for parent in _read(variable):
                     self.box_edge(parent, variable)
             elif not self.is_folded(variable):
-                if variable.operation is None or variable in self.part.inputs:
-                    self.leaf_node(self.names[variable], variable, variable)
-                else:
+                if variable.operation and variable not in self.part.inputs:
                     self.computed(variable)
-        for number, (stored, value) in enumerate(self.part.updates.items()):
+                elif variable not in self._away:
+                    self.leaf_node(self.names[variable], variable, variable)
+        for number, (stored, value) in enumerate(self.part.updates):
             if value not in self.boxes:
                 self._add_update(f"{self.part.prefix}w{number}", stored, value)
 
@@ -156,7 +178,11 @@ class Drawing(ABC):
         if options.title is not None or phases:
             head["label"] = Html(caption(options.title, phases, self.seen.leaves))
         font = {"fontname": self.font, "fontcolor": INK}
-        self.document.defaults("graph", **head, **font, newrank=True)
+        if len(self.names) > _LARGE:
+            head |= {"nslimit": 1, "nslimit1": 1, "mclimit": 0.2}
+        else:
+            head["newrank"] = True
+        self.document.defaults("graph", **head, **font)
         node = {"fontsize": 11, "margin": 0.06, "height": 0.3, "width": 0.4}
         self.document.defaults("node", **font, **node)
         edge = {"fontsize": 9, "color": "#555555", "arrowsize": 0.6}
@@ -169,7 +195,7 @@ class Drawing(ABC):
         """Add the node of a leaf in the scope of a reader; a paler one elsewhere."""
         kind = "placeholder" if variable in self.part.inputs else kind_of(variable)
         look = dict(leaf_look(kind))
-        if reader.phase != variable.phase:
+        if reader.phase != variable.phase and variable not in self._away:
             look |= {"color": FAINT, "fontcolor": FAINT}
         else:
             self.seen.leaves[kind] = None
@@ -339,6 +365,14 @@ def small(text: str) -> str:
 def place_look(place: int) -> Look:
     """Return the look of an edge that says which operand it brings."""
     return {"headlabel": str(place), "labelfontsize": 7, "labeldistance": 1.7}
+
+
+def _read(variable: Variable) -> tuple[Variable, ...]:
+    """Return the operands that a value is computed from."""
+    operation = variable.operation
+    if operation is None or operation.identity_of is None:
+        return variable.inputs
+    return (variable.inputs[operation.identity_of],)
 
 
 def is_change_of_form(variable: Variable) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TypeAlias
 
 from graphgpu.draw.book import Book
@@ -11,6 +11,7 @@ from graphgpu.draw.drawing import Drawing, Part
 from graphgpu.draw.options import Options
 from graphgpu.executor import Program
 from graphgpu.graph import Graph, Stored, Variable
+from graphgpu.ops.markers import WithStateUpdate
 
 __all__ = ["Drawable", "to_dot"]
 
@@ -32,7 +33,7 @@ def to_dot(
     legend: bool = True,
     bookkeeping: bool | None = None,
     depth: int | None = None,
-    max_nodes: int = 3000,
+    max_nodes: int = 1000,
     rankdir: str | None = None,
     title: str | None = None,
     updates: Mapping[Stored, Variable] | None = None,
@@ -109,7 +110,10 @@ def to_dot(
     outputs, new = _results(graph)
     new |= updates or {}
     whole = Graph([*outputs, *new.values()])
-    drawing = _STYLES[style](options, Part(whole.variables, outputs, new))
+    pairs = list(new.items())
+    if not options.shows_bookkeeping:
+        pairs += _marked_updates(whole, new)
+    drawing = _STYLES[style](options, Part(whole.variables, outputs, pairs))
     drawing.draw()
     return drawing.finish()
 
@@ -127,3 +131,16 @@ def _results(
         graph = graph.outputs
     listed = [graph] if isinstance(graph, Variable) else list(graph)
     return dict.fromkeys(listed), {}
+
+
+def _marked_updates(
+    graph: Graph, given: Container[Stored]
+) -> list[tuple[Stored, Variable]]:
+    """Return the updates of state that the graph asks for, beside those given."""
+    found = []
+    for variable in graph.variables:
+        if isinstance(variable.operation, WithStateUpdate):
+            _, state, value = variable.inputs
+            if isinstance(state, Stored) and state not in given:
+                found.append((state, value))
+    return found

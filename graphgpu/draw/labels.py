@@ -54,7 +54,7 @@ _COMMUTATIVE = frozenset(
     "logical_xor logaddexp bitwise_and bitwise_or bitwise_xor hypot".split()
 )
 # Fields that the type of the result already says, and keys of random numbers.
-_IMPLIED = frozenset(("shape", "dtype", "key"))
+_IMPLIED = frozenset(("shape", "dtype", "key", "size", "length", "geometry"))
 _NEUTRAL = {
     "stride": 1,
     "padding": 0,
@@ -91,27 +91,30 @@ def formula(operation: Operation, constants: Sequence[str | None]) -> str | None
 
     >>> import graphgpu as gg
     >>> y = 1 - gg.placeholder("x", ())
-    >>> formula(y.operation, ["1", None])
-    '1 − x'
+    >>> formula(y.operation, ["1", None]), formula(y.operation, ["n + 1", "n"])
+    ('1 − x', '(n + 1) − n')
     """
     kind = operation.kind()
-    if all(text is None for text in constants):
-        return _FORMULAS.get(kind)
-    variables = constants.count(None)
-    letters = iter(("x",) if variables == 1 else ("x", "y", "z", "u", "v", "w"))
+    letters = iter("xyzuvw")
     terms = [next(letters, "…") if text is None else text for text in constants]
+    if kind in _FORMULAS and len(terms) == 1:
+        return _FORMULAS[kind].replace("x", _bracketed(terms[0], "*"))
+    if all(text is None for text in constants):
+        return None
     if kind in _SYMBOLS and len(terms) == 2:
-        sign = _SYMBOLS[kind]
         if kind == "multiply" and constants[0] is None:
             terms.reverse()
-        if constants.count(None) < 2 and kind in ("divide", "subtract"):
-            terms = [f"({t})" if _is_compound(t) else t for t in terms]
-        return f"{terms[0]} {sign} {terms[1]}"
+        tight = "*" if kind in ("multiply", "divide") else ""
+        left, right = (_bracketed(term, tight) for term in terms)
+        return f"{left} {_SYMBOLS[kind]} {right}"
     return f"{kind}({', '.join(terms)})"
 
 
-def _is_compound(term: str) -> bool:
-    return any(c in term for c in " +*/") or term.startswith("-")
+def _bracketed(term: str, signs: str) -> str:
+    """Return a term with brackets around it if it is compound."""
+    compound = " " in term or any(sign in term for sign in signs)
+    is_call = term.endswith(")") and term.partition("(")[0].isidentifier()
+    return f"({term})" if compound and not is_call else term
 
 
 def attributes(operation: Operation, inputs: Sequence[Variable]) -> list[str]:

@@ -66,7 +66,11 @@ class Graph:
     variables: tuple[Variable, ...]
 
     def __init__(self, outputs: Variable | Sequence[Variable]) -> None:
-        listed = (outputs,) if isinstance(outputs, Variable) else tuple(outputs)
+        if isinstance(outputs, Variable):
+            outputs = (outputs,)
+        if not isinstance(outputs, Iterable):
+            raise GraphError(f"a graph's outputs are variables; got {outputs!r}")
+        listed = tuple(outputs)
         for output in listed:
             if not isinstance(output, Variable):
                 raise GraphError(f"a graph's outputs are variables; got {output!r}")

@@ -18,7 +18,7 @@ from graphgpu.dtypes import (
     weak_dtype,
 )
 from graphgpu.errors import DTypeError, GraphError, InputError
-from graphgpu.graph.node import Variable, describe
+from graphgpu.graph.node import Variable, describe, located
 from graphgpu.types import TensorType, make_shape
 
 __all__ = [
@@ -97,24 +97,28 @@ class Stored(Variable):
 
     @value.setter
     def value(self, value: object) -> None:
-        array = np.asarray(value)
         want = self.tensor
+        try:
+            array = _read(value)
+            found = _dtype(array.dtype)
+        except DTypeError as error:
+            raise InputError(
+                f"{describe(self)} expected {want.dtype.name}: {error}"
+            ) from None
         if array.shape != want.shape:
             raise InputError(
                 f"{describe(self)} expected shape {want.shape}; got {array.shape}"
             )
-        if array.dtype.kind not in "biufV" or kind(dtype(array.dtype)) > kind(
-            want.dtype
-        ):
+        if kind(found) > kind(want.dtype):
             raise InputError(
-                f"{describe(self)} expected {want.dtype.name}; got {array.dtype.name}"
+                f"{describe(self)} expected {want.dtype.name}; got {found.name}"
             )
-        converted = array.astype(want.dtype)
-        if is_integer(want.dtype) and (converted != array).any():
+        try:
+            self.storage.write(_converted(value, array, want.dtype))
+        except DTypeError:
             raise InputError(
                 f"{describe(self)} got numbers that do not fit in {want.dtype.name}"
-            )
-        self.storage.write(converted)
+            ) from None
 
 
 @final
@@ -157,11 +161,13 @@ def placeholder(
     GraphError
         The name is not an identifier, or a size or the dtype does not exist.
     """
-    if not isinstance(name, str) or not name.isidentifier():
-        raise GraphError(
-            f"a placeholder's name must be an identifier such as 'x'; got {name!r}"
-        )
-    return Placeholder(name, TensorType(_dtype(dtype), make_shape(shape)))
+    try:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise GraphError("a placeholder's name must be an identifier such as 'x'")
+        type_ = TensorType(_dtype(dtype), make_shape(shape))
+    except GraphError as error:
+        raise located(error, f"placeholder({name!r})") from None
+    return Placeholder(name, type_)
 
 
 def constant(value: Any, dtype: object | None = None) -> Constant:
@@ -183,13 +189,17 @@ def parameter(name: str, value: Any, dtype: object | None = None) -> Parameter:
     >>> w.value
     array([[1., 2.]], dtype=float32)
     """
-    array = _array(value, dtype)
-    if not is_floating(array.dtype):
-        raise DTypeError(
-            f"parameter {name!r}: expected floating-point values, which gradients "
-            f"can train; got {array.dtype.name}; use gg.state for other values"
-        )
-    return Parameter(_stored_name(name), array)
+    try:
+        array = _array(value, dtype)
+        if not is_floating(array.dtype):
+            raise DTypeError(
+                "expected floating-point values, which gradients can train; got "
+                f"{array.dtype.name}; use gg.state for other values"
+            )
+        _check_name(name)
+    except GraphError as error:
+        raise located(error, f"parameter({name!r})") from None
+    return Parameter(name, array)
 
 
 def state(name: str, value: Any, dtype: object | None = None) -> State:
@@ -198,7 +208,12 @@ def state(name: str, value: Any, dtype: object | None = None) -> State:
     >>> state("step", 0).type
     int64[]
     """
-    return State(_stored_name(name), _array(value, dtype))
+    try:
+        array = _array(value, dtype)
+        _check_name(name)
+    except GraphError as error:
+        raise located(error, f"state({name!r})") from None
+    return State(name, array)
 
 
 def as_variable(value: Any, like: TensorType | None = None) -> Variable:
@@ -249,9 +264,17 @@ def _default_dtype(value: Any, array: Array) -> DType:
 
 
 def _converted(value: Any, array: Array, target: DType) -> Array:
-    """Return the array in a dtype, which must hold it if both are integers."""
-    converted = array.astype(target, copy=False)
-    if is_integer(target) and array.dtype.kind in "iu" and (converted != array).any():
+    """Return the array in a dtype, in the range of which its numbers must be."""
+    if array.dtype == target:
+        return array
+    with np.errstate(all="ignore"):
+        converted = array.astype(target)
+    fits: Any = True
+    if is_integer(target):
+        fits = converted == np.trunc(array)
+    elif is_floating(target):
+        fits = np.isfinite(converted) == np.isfinite(array)
+    if not np.all(fits):
         raise DTypeError(f"{value!r} does not fit in {target.name}")
     return converted
 
@@ -260,7 +283,6 @@ def _dtype(name: object) -> DType:
     return dtype(name)
 
 
-def _stored_name(name: str) -> str:
+def _check_name(name: str) -> None:
     if not isinstance(name, str) or not name or "/" in name:
         raise GraphError(f"a name is a word without a slash; got {name!r}")
-    return name

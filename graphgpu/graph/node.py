@@ -108,7 +108,10 @@ class Variable:
     @property
     def path(self) -> str:
         """The name with the scopes it was created in: ``conv1/weight``."""
-        name = self.name or (self.operation.kind() if self.operation else "")
+        name = self.name
+        if not name:
+            kind = self.operation.kind() if self.operation else type(self).__name__
+            name = kind.lower()
         return f"{self.context.path}/{name}" if self.context.path else name
 
     @property
@@ -235,11 +238,20 @@ class Variable:
     def __and__(self, other: Operand) -> Variable:
         return _operators["logical_and"](self, other)
 
+    def __rand__(self, other: Operand) -> Variable:
+        return _operators["logical_and"](other, self)
+
     def __or__(self, other: Operand) -> Variable:
         return _operators["logical_or"](self, other)
 
+    def __ror__(self, other: Operand) -> Variable:
+        return _operators["logical_or"](other, self)
+
     def __xor__(self, other: Operand) -> Variable:
         return _operators["logical_xor"](self, other)
+
+    def __rxor__(self, other: Operand) -> Variable:
+        return _operators["logical_xor"](other, self)
 
     def __invert__(self) -> Variable:
         return _operators["logical_not"](self)
@@ -286,7 +298,8 @@ class Variable:
         """The transpose of a matrix."""
         if self.ndim != 2:
             raise GraphError(
-                f"{describe(self)}: .T needs a matrix; use .mT or gg.transpose"
+                f"{describe(self)} has {self.ndim} axes, but .T needs a matrix; "
+                "use .mT or gg.transpose"
             )
         return _operators["transpose"](self, None)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graphgpu.dims import Size, evaluate_size, symbols_of
+from graphgpu.errors import GraphError
 from graphgpu.graph.graph import Graph, install_views
 from graphgpu.graph.leaves import Parameter, Placeholder
 from graphgpu.graph.node import Variable
@@ -82,7 +83,8 @@ class Summary:
         Console(file=text, width=120).print(table)
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
         totals = (
-            f"{self.variables:,} variables, {self.parameters:,} parameters, "
+            f"{_counted(self.variables, 'variable')}, "
+            f"{_counted(self.parameters, 'parameter')}, "
             f"{_number(self.flops)} FLOPs forward"
         )
         for name, flops in (("gradient", self.gradient), ("update", self.update)):
@@ -105,7 +107,14 @@ def summarize(graph: Graph, **sizes: int) -> Summary:
     >>> (row,) = gg.Graph(y).summary(batch=1).layers
     >>> row.name, row.parameters, row.receptive_field
     ('conv', 208, (5, 5))
+
+    Raises
+    ------
+    GraphError
+        The graph has no size of a name that is given a value.
     """
+    if sizes:
+        _require_known(graph, sizes)
     layers: dict[str, Row] = {}
     fields: dict[Variable, Field] = {}
     others: dict[str, Counter[Size]] = {"gradient": Counter(), "update": Counter()}
@@ -141,6 +150,17 @@ def summarize(graph: Graph, **sizes: int) -> Summary:
         _total(others["gradient"].items(), sizes),
         _total(others["update"].items(), sizes),
     )
+
+
+def _require_known(graph: Graph, sizes: Mapping[str, int]) -> None:
+    """Refuse a value for a size that the graph does not have."""
+    known = frozenset().union(*(v.type.symbols() for v in graph.variables))
+    unknown = sorted(set(sizes) - known)
+    if unknown:
+        names = ", ".join(sorted(known)) or "none"
+        raise GraphError(
+            f"the graph has no size named {unknown[0]!r}; its named sizes are: {names}"
+        )
 
 
 def _flops(variable: Variable) -> Size:
@@ -182,7 +202,11 @@ def _known_fields(seen: Field) -> tuple[int, ...]:
 
 
 def _finish(layer: Row, sizes: Mapping[str, int]) -> None:
-    """Total a layer's work, and name what does most of it."""
+    """Total a layer's work, name what does most of it, and fill in the sizes."""
+    if layer.output is not None and layer.output.symbols() <= set(sizes):
+        layer.output = layer.output.at(sizes)
+    if layer.receptive_field is not None:
+        layer.receptive_field = tuple(_at(r, sizes) for r in layer.receptive_field)
     layer.flops = _total(
         ((flops, count) for (_, flops), count in layer._work.items()), sizes
     )
@@ -193,10 +217,12 @@ def _finish(layer: Row, sizes: Mapping[str, int]) -> None:
 
 
 def _total(entries: Iterable[tuple[Size, int]], sizes: Mapping[str, int]) -> Size:
-    total = _sum(flops * count for flops, count in entries)
-    if symbols_of(total) <= set(sizes):
-        return evaluate_size(total, sizes)
-    return total
+    return _at(_sum(flops * count for flops, count in entries), sizes)
+
+
+def _at(size: Size, sizes: Mapping[str, int]) -> Size:
+    """Return a size with the values given, if these are all that it needs."""
+    return evaluate_size(size, sizes) if symbols_of(size) <= set(sizes) else size
 
 
 def _sum(sizes: Iterable[Size]) -> Size:
@@ -209,6 +235,10 @@ def _sum(sizes: Iterable[Size]) -> Size:
 def _roughly(size: Size) -> int:
     """Return a size with every unknown taken as 64, to compare by."""
     return evaluate_size(size, dict.fromkeys(symbols_of(size), 64))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _number(size: Size) -> str:

@@ -31,22 +31,41 @@ def test_one_thread_inside_and_as_before_outside():
     assert counts() == before
 
 
-def test_overlapping_entries_leave_the_number_as_it_was():
+@pytest.mark.parametrize("first_to_leave", ["main", "other"])
+def test_overlapping_entries_keep_one_thread_and_restore_the_number(first_to_leave):
     before = counts()
+    one = [1] * len(before)
     inside, leave = threading.Event(), threading.Event()
+    seen = []
 
     def other():
         with one_thread():
             inside.set()
-            leave.wait(5)
+            assert leave.wait(5)
+            seen.append(counts())
 
+    thread = threading.Thread(target=other)
     with one_thread():
-        thread = threading.Thread(target=other)
         thread.start()
-        inside.wait(5)
+        assert inside.wait(5)
+        if first_to_leave == "other":
+            leave.set()
+            thread.join()
+            assert counts() == one
     leave.set()
     thread.join()
+    assert seen == [one]
     assert counts() == before
+
+
+def test_a_limit_of_the_user_s_own_is_still_theirs_afterwards():
+    outside = counts()
+    with threadpool_limits(1, "blas"):
+        thread = threading.Thread(target=gg.evaluate, args=(gg.constant(1.0),))
+        thread.start()
+        thread.join()
+        assert counts() == [1] * len(outside)
+    assert counts() == outside
 
 
 def test_a_program_that_fails_restores_the_threads():

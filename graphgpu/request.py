@@ -1,0 +1,151 @@
+"""What compile() is asked for: inputs, outputs and updates, checked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from graphgpu.dtypes import Array
+from graphgpu.errors import CompileError
+from graphgpu.graph import Placeholder, Stored, Variable, as_variable, describe
+from graphgpu.ops.markers import state_updates
+from graphgpu.schedule import Schedule
+from graphgpu.types import TensorType
+
+__all__ = [
+    "Outputs",
+    "check_inputs",
+    "check_leaves",
+    "check_updates",
+    "flatten",
+    "snapshot",
+    "unflatten",
+    "warn_forgotten",
+]
+
+Outputs: TypeAlias = "Variable | Sequence[Variable] | Mapping[str, Variable] | None"
+
+
+def check_inputs(inputs: object) -> tuple[Placeholder, ...]:
+    """Return the inputs, which must be placeholders of different names."""
+    if isinstance(inputs, Variable):
+        inputs = (inputs,)
+    if not isinstance(inputs, Iterable):
+        raise CompileError(f"inputs are a list of placeholders; got {inputs!r}")
+    names: dict[str | None, Placeholder] = {}
+    for variable in inputs:
+        if not isinstance(variable, Placeholder):
+            what = repr(variable)
+            if isinstance(variable, Variable):
+                what = describe(variable)
+            raise CompileError(f"inputs are placeholders; got {what.rstrip(',')}")
+        if variable.name in names:
+            raise CompileError(f"two inputs are named {variable.name!r}")
+        names[variable.name] = variable
+    return tuple(names.values())
+
+
+def check_updates(updates: object) -> dict[Stored, Variable]:
+    """Return the new values as variables; each must fit what it replaces."""
+    if not isinstance(updates, Mapping):
+        raise CompileError(
+            f"updates are a dict of parameters or state to new values; got {updates!r}"
+        )
+    checked: dict[Stored, Variable] = {}
+    for target, value in updates.items():
+        if not isinstance(target, Stored):
+            what = describe(target) if isinstance(target, Variable) else repr(target)
+            raise CompileError(
+                f"only parameters and state can be updated; got {what.rstrip(',')}"
+            )
+        new = as_variable(value, target.tensor)
+        if new.dtype != target.dtype or new.ndim != target.ndim:
+            raise CompileError(
+                f"update of {describe(target)} expected type {target.type}; got "
+                f"{new.type}, created at {new.trace}"
+            )
+        for left, right in zip(new.shape, target.shape, strict=True):
+            if isinstance(left - right, int) and left != right:
+                raise CompileError(
+                    f"update of {describe(target)} expected type {target.type}; got "
+                    f"{new.type}, created at {new.trace}"
+                )
+        checked[target] = new
+    return checked
+
+
+def check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:
+    """Require every placeholder, and every named size, to be given by an input."""
+    given = set(inputs)
+    shapes = [size for p in inputs for size in p.shape]
+    named = {str(s) for s in shapes if not isinstance(s, int)}
+    for variable in plan.order:
+        if isinstance(variable, Placeholder) and variable not in given:
+            users = [v for v in plan.order if variable in plan.inputs[v]]
+            use = f"needed by {describe(users[0])}" if users else "an output"
+            raise CompileError(
+                f"{describe(variable)} is {use} but is not among the inputs "
+                f"({', '.join(str(p.name) for p in inputs) or 'none'})"
+            )
+    for variable in (*inputs, *plan.order):
+        if isinstance(variable.type, TensorType):
+            missing = variable.type.symbols() - named
+            if missing:
+                raise CompileError(
+                    f"{describe(variable)} has the sizes {sorted(missing)}, which no "
+                    "input gives"
+                )
+
+
+def warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> None:
+    """Warn of state whose updates the outputs ask for and do not get."""
+    forgotten = [s.path for s in state_updates(wanted) if s not in updates]
+    if forgotten:
+        warnings.warn(
+            f"the program updates parameters but not the state {', '.join(forgotten)}; "
+            "add gg.state_updates(outputs) to its updates",
+            stacklevel=3,
+        )
+
+
+def snapshot(outputs: Outputs) -> Outputs:
+    """Return the outputs as a container that nobody changes later."""
+    if outputs is None or isinstance(outputs, Variable):
+        return outputs
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    if not isinstance(outputs, Iterable):
+        raise CompileError(
+            f"outputs are a variable, or a list or dict of variables; got {outputs!r}"
+        )
+    return outputs if isinstance(outputs, tuple) else list(outputs)
+
+
+def flatten(outputs: Outputs) -> list[Variable]:
+    """Return the outputs as a list."""
+    if outputs is None:
+        return []
+    if isinstance(outputs, Variable):
+        listed = [outputs]
+    elif isinstance(outputs, Mapping):
+        listed = list(outputs.values())
+    else:
+        listed = list(outputs)
+    for output in listed:
+        if not isinstance(output, Variable):
+            raise CompileError(f"outputs are variables; got {output!r}")
+        if not isinstance(output.type, TensorType):
+            raise CompileError(f"{describe(output)} is a tuple; read it with gg.item")
+    return listed
+
+
+def unflatten(outputs: Outputs, results: list[Array]) -> Any:
+    """Return the results in the container that the outputs came in."""
+    if outputs is None:
+        return None
+    if isinstance(outputs, Variable):
+        return results[0]
+    if isinstance(outputs, Mapping):
+        return dict(zip(outputs, results, strict=True))
+    return tuple(results) if isinstance(outputs, tuple) else results
