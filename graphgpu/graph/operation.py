@@ -92,7 +92,12 @@ class Operation(ABC):
         return True
 
     def flops(self, inputs: Sequence[TensorType], output: Type) -> Size:
-        """Return the floating-point operations that one evaluation takes."""
+        """Return the floating-point operations that one evaluation takes.
+
+        One an element of the output, unless nothing is computed from inputs.
+        """
+        if not inputs or self.identity_of is not None:
+            return 0
         return output.size if isinstance(output, TensorType) else 0
 
     def window(self, inputs: Sequence[TensorType]) -> Window | None:
