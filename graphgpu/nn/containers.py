@@ -44,6 +44,8 @@ class Sequential(Layer):
         self._names: list[str] = []
         listed: list[Layer] = []
         for place, entry in enumerate(layers):
+            if isinstance(entry, list):
+                self.reject("expected layers one by one; write Sequential(*layers)")
             given, link = entry if isinstance(entry, tuple) else ("", entry)
             layer = link if isinstance(link, Layer) else Function(link)
             self.adopt(given or str(place), layer, rename=bool(given))

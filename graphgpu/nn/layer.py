@@ -271,7 +271,12 @@ class Function(Layer):
     ) -> None:
         self.function = function
         super().__init__(name=name)
-        if isinstance(function, Layer | type) or not callable(function):
+        if isinstance(function, type):
+            self.reject(
+                f"expected a function of variables or a layer, got the class "
+                f"{function.__name__}; did you mean {function.__name__}()?"
+            )
+        if isinstance(function, Layer) or not callable(function):
             self.reject(f"expected a function of variables, got {function!r}")
 
     def default_name(self) -> str:

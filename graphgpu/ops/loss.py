@@ -14,7 +14,7 @@ import numpy as np
 
 from graphgpu.dims import Size
 from graphgpu.dtypes import Array, is_floating, is_integer
-from graphgpu.errors import DTypeError
+from graphgpu.errors import DTypeError, ShapeError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable, located
 from graphgpu.ops.activation import log_softmax, sigmoid, softplus
 from graphgpu.ops.arithmetic import square
@@ -318,10 +318,15 @@ def _scores_and_target(
     name: str, scores: Operand, target: Operand
 ) -> tuple[Variable, Variable]:
     """Return floating-point scores, and a target of integers or of their dtype."""
-    wanted = as_variable(target)
+    wanted, variable = as_variable(target), as_variable(scores)
     if is_floating(wanted.dtype):
+        if wanted.ndim != variable.ndim:
+            expected = (
+                "expected floating-point targets, which are probabilities, to have "
+                'the shape of the scores; cast classes with gg.cast(target, "int64")'
+            )
+            raise located(ShapeError(expected), name, (variable, wanted))
         return _floating(name, scores, target)
-    variable = as_variable(scores)
     for checked, right in ((variable, is_floating), (wanted, is_integer)):
         if not right(checked.dtype):
             error = DTypeError("expected floating-point scores, a target of integers")

@@ -428,3 +428,10 @@ def test_binary_cross_entropy_takes_bool_and_integer_targets():
         assert gg.evaluate(loss) == pytest.approx(
             binary_reference(LOGITS, LOGITS > 1.0), rel=1e-6
         )
+
+
+def test_floating_class_numbers_are_refused_with_the_cure():
+    scores = gg.placeholder("scores", ("batch", 3))
+    target = gg.placeholder("target", ("batch",))
+    with pytest.raises(gg.ShapeError, match=r'gg\.cast\(target, "int64"\)'):
+        gg.cross_entropy(scores, target)
