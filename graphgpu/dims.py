@@ -70,9 +70,7 @@ class Dim:
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms
         self._hash = hash(terms)
-        # Kept, as terms are ordered by how they print and calls print their parts
-        # more than once: nested calls would take time exponential in their depth.
-        self._text = self._print()
+        self._text: str | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same polynomial."""
@@ -134,6 +132,10 @@ class Dim:
         raise ShapeError(f"size {self} is not known until the program is called")
 
     def __repr__(self) -> str:
+        # Kept, as terms are ordered by how they print, and a call prints its parts
+        # twice: without, the time is exponential in how deep calls are nested.
+        if self._text is None:
+            self._text = self._print()
         return self._text
 
     def _print(self) -> str:

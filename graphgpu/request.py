@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from graphgpu.dtypes import Array
-from graphgpu.errors import CompileError
+from graphgpu.errors import CompileError, GraphError
 from graphgpu.graph import Placeholder, Stored, Variable, as_variable, describe
 from graphgpu.ops.markers import state_updates
 from graphgpu.schedule import Schedule
@@ -36,12 +36,12 @@ def check_inputs(inputs: object) -> tuple[Placeholder, ...]:
     names: dict[str | None, Placeholder] = {}
     for variable in inputs:
         if not isinstance(variable, Placeholder):
-            what = repr(variable)
-            if isinstance(variable, Variable):
-                what = describe(variable)
-            raise CompileError(f"inputs are placeholders; got {what.rstrip(',')}")
+            raise CompileError(f"inputs are placeholders; got {_shown(variable)}")
         if variable.name in names:
-            raise CompileError(f"two inputs are named {variable.name!r}")
+            raise CompileError(
+                f"two inputs are named {variable.name!r}: "
+                f"{_shown(names[variable.name])}, and {_shown(variable)}"
+            )
         names[variable.name] = variable
     return tuple(names.values())
 
@@ -55,24 +55,33 @@ def check_updates(updates: object) -> dict[Stored, Variable]:
     checked: dict[Stored, Variable] = {}
     for target, value in updates.items():
         if not isinstance(target, Stored):
-            what = describe(target) if isinstance(target, Variable) else repr(target)
             raise CompileError(
-                f"only parameters and state can be updated; got {what.rstrip(',')}"
+                f"only parameters and state can be updated; got {_shown(target)}"
             )
-        new = as_variable(value, target.tensor)
-        if new.dtype != target.dtype or new.ndim != target.ndim:
-            raise CompileError(
-                f"update of {describe(target)} expected type {target.type}; got "
-                f"{new.type}, created at {new.trace}"
-            )
-        for left, right in zip(new.shape, target.shape, strict=True):
-            if isinstance(left - right, int) and left != right:
-                raise CompileError(
-                    f"update of {describe(target)} expected type {target.type}; got "
-                    f"{new.type}, created at {new.trace}"
-                )
+        wanted = f"update of {describe(target)} expected type {target.type}"
+        try:
+            new = as_variable(value, target.tensor)
+        except GraphError as error:
+            raise CompileError(f"{wanted}: {error}") from None
+        if not _may_fit(new, target):
+            raise CompileError(f"{wanted}; got {new.type}, created at {new.trace}")
         checked[target] = new
     return checked
+
+
+def _shown(value: object) -> str:
+    """Return what a message says of something that may be a node."""
+    return describe(value).rstrip(",") if isinstance(value, Variable) else repr(value)
+
+
+def _may_fit(new: Variable, target: Stored) -> bool:
+    """Whether a value has the type of a state, if named sizes turn out right."""
+    if new.dtype != target.dtype or new.ndim != target.ndim:
+        return False
+    return all(
+        left == right or not isinstance(left - right, int)
+        for left, right in zip(new.shape, target.shape, strict=True)
+    )
 
 
 def check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from graphgpu.dims import Dim, Size, dim, evaluate_size, product, symbols_of
 from graphgpu.dtypes import DType
 from graphgpu.errors import ShapeError
@@ -240,7 +238,7 @@ def normalize_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ..
     """
     if axes is None:
         return tuple(range(ndim))
-    listed = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
+    listed = tuple(axes) if isinstance(axes, Iterable) else (axes,)
     result = tuple(sorted(normalize_axis(a, ndim) for a in listed))
     if len(set(result)) != len(result):
         raise ShapeError(f"axes {tuple(listed)} name an axis twice")

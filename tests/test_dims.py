@@ -249,3 +249,11 @@ def test_sizes_are_pickled_by_value():
     again = pickle.loads(pickle.dumps(size))
     assert again == size
     assert hash(again) == hash(size)
+
+
+def test_deeply_nested_calls_print_and_combine_in_no_time():
+    size = dim("n")
+    for _ in range(40):  # time exponential in this would not end
+        size = (minimum_size(size, 100) + 1) // 2
+    assert len(str(size)) < 1000
+    assert size.evaluate({"n": 7}) == 1

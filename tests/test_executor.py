@@ -65,7 +65,7 @@ def test_inputs_go_by_place_or_by_name():
     ("call", "message"),
     [
         (lambda p: p(X), r"missing input 'y'; expected x, y"),
-        (lambda p: p(), r"missing input 'x'"),
+        (lambda p: p(), r"missing input 'x'; .* it is Placeholder 'x' .*\.py:\d+$"),
         (lambda p: p(X, z=Y), r"unknown input 'z'; expected x, y"),
         (lambda p: p(X, Y, y=Y), r"input 'y' was given twice"),
         (lambda p: p(X, Y, Y), r"expected 2 inputs \(x, y\); got 3"),
@@ -109,6 +109,15 @@ def test_python_numbers_and_lists_take_the_dtype_of_the_input():
         program(300)
     with pytest.raises(gg.InputError, match="expected int8; got float64"):
         program(2.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_python_numbers_that_are_too_large_for_the_dtype_are_refused(dtype):
+    x = gg.placeholder("x", (2,), dtype)
+    program = gg.compile([x], x)
+    with pytest.raises(gg.InputError, match=f"numbers that do not fit in {dtype}"):
+        program([1e300, 1.0])
+    assert np.isnan(program([np.nan, np.inf]).astype("float64")[0])
 
 
 def test_arrays_are_widened_only_where_nothing_is_lost():
@@ -419,6 +428,7 @@ def test_an_update_whose_size_is_not_known_is_checked_at_the_call():
         (lambda w: {w + 1: w}, "only parameters and state can be updated; got add"),
         (lambda w: {gg.placeholder("x", (2,)): w}, "can be updated; got Placeholder"),
         (lambda w: {"w": w}, "only parameters and state can be updated; got 'w'"),
+        (lambda w: {w: "a"}, r"'w' .*expected type float32\[2\]: expected numbers"),
     ],
 )
 def test_updates_are_checked_when_compiling(updates, message):
@@ -559,7 +569,8 @@ def test_seeds_may_be_of_numpy():
 
 def test_inputs_are_placeholders_with_names_of_their_own():
     x = gg.placeholder("x", ())
-    with pytest.raises(gg.CompileError, match="two inputs are named 'x'"):
+    message = r"two inputs are named 'x': Placeholder .*\.py:\d+, and Placeholder .*\d$"
+    with pytest.raises(gg.CompileError, match=message):
         gg.compile([x, gg.placeholder("x", ())], x)
     with pytest.raises(gg.CompileError, match="inputs are placeholders; got exp"):
         gg.compile([gg.exp(x)], x)

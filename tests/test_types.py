@@ -112,6 +112,8 @@ def test_axes_come_out_sorted_and_distinct():
         normalize_axes((0, -3), 3)
     with pytest.raises(ShapeError, match="axis 3 is out of range for an array of 3 ax"):
         normalize_axes((0, 3), 3)
+    with pytest.raises(ShapeError, match=r"an axis must be an int; got 1\.0"):
+        normalize_axes(1.0, 3)
     with pytest.raises(ShapeError, match="an array of 1 axis"):
         normalize_axes(1, 1)
 

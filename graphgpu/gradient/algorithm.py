@@ -379,7 +379,9 @@ def _blocked(graph: Graph, target: Variable, constant: set[Variable]) -> str:
                 reached.add(consumer)
                 stack.append(consumer)
     assert blocking is not None
+    why = "was to be taken as a constant and " if blocking in constant else ""
     return (
-        f"no gradient reaches {wanted} because {describe(blocking)} blocks the path; "
+        f"no gradient reaches {wanted} because {describe(blocking)} {why}blocks the "
+        "path; "
         "use disconnected='zero' if that is meant"
     )

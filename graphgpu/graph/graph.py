@@ -118,12 +118,13 @@ class Graph:
 
     # --- views, each made by the part of the library of that name
 
-    def summary(self, **sizes: int) -> Any:
+    def summary(self, depth: int | None = None, /, **sizes: int) -> Any:
         """Return the layers with shapes, parameters, FLOPs and receptive fields.
 
-        It prints as a table; ``sizes`` gives named sizes their values.
+        It prints as a table; ``depth`` is how many levels of scopes are told
+        apart, and ``sizes`` gives named sizes their values.
         """
-        return _views["summary"](self, **sizes)
+        return _views["summary"](self, depth, **sizes)
 
     def to_networkx(self) -> Any:
         """Return a ``networkx.MultiDiGraph`` whose nodes are the variables."""

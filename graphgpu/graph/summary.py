@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TypeAlias, final
 
 from rich.box import SIMPLE_HEAD
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from graphgpu.dims import Size, evaluate_size, symbols_of
+from graphgpu.dims import Size, evaluate_size, maximum_size, symbols_of
 from graphgpu.errors import GraphError
 from graphgpu.graph.graph import Graph, install_views
 from graphgpu.graph.leaves import Parameter, Placeholder
@@ -22,8 +23,11 @@ from graphgpu.types import TensorType, Type
 
 __all__ = ["Row", "Summary", "summarize"]
 
+_LONGEST = 200
+"""How many rows a table shows."""
+
 Field: TypeAlias = tuple[tuple[Size, Size], ...]
-"""For each spatial axis, the receptive field and the step between two of them."""
+"""For each spatial axis, the receptive field and the jump from one to the next."""
 
 
 @final
@@ -33,8 +37,10 @@ class Row:
 
     ``operation`` is the one that takes most FLOPs; ``output`` the type of what
     was computed last; ``receptive_field`` how many of the input's pixels along
-    each spatial axis that depends on, None where that has no meaning.
-    Parameters are counted in the layer that reads them first.
+    each spatial axis that depends on, and ``jump`` how many lie between the
+    fields of two neighbours, None where that has no meaning.  Parameters are
+    counted in the layer that reads them first.  What lies in no scope has the
+    name "" and a row for each weight.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Row:
     parameters: int = 0
     flops: Size = 0
     receptive_field: tuple[Size, ...] | None = None
+    jump: tuple[Size, ...] | None = None
     _work: Counter[tuple[str, Size]] = field(default_factory=Counter, repr=False)
 
 
@@ -68,17 +75,12 @@ class Summary:
             table.add_column(heading, overflow="fold")
         for heading in ("parameters", "FLOPs", "receptive field"):
             table.add_column(heading, justify="right")
-        for row in self.layers:
-            seen = row.receptive_field
-            cells = (
-                row.name or "(no scope)",
-                row.operation,
-                str(row.output),
-                f"{row.parameters:,}",
-                _number(row.flops),
-                " x ".join(map(str, seen)) if seen else "",
-            )
-            table.add_row(*map(Text, cells))
+        hidden = len(self.layers) - _LONGEST
+        for place, row in enumerate(self.layers):
+            if hidden <= 0 or not 0 <= place - _LONGEST // 2 < hidden:
+                table.add_row(*map(Text, _cells(row)))
+            elif place == _LONGEST // 2:
+                table.add_row(Text(f"... {hidden:,} more ..."))
         text = io.StringIO()
         Console(file=text, width=120).print(table)
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
@@ -93,63 +95,107 @@ class Summary:
         return "\n".join([*(line for line in lines if line), totals])
 
 
-def summarize(graph: Graph, **sizes: int) -> Summary:
+def _cells(row: Row) -> tuple[str, ...]:
+    seen = row.receptive_field
+    return (
+        row.name or "(no scope)",
+        row.operation,
+        str(row.output),
+        f"{row.parameters:,}",
+        _number(row.flops),
+        " x ".join(map(str, seen)) if seen else "",
+    )
+
+
+def summarize(graph: Graph, depth: int | None = None, /, **sizes: int) -> Summary:
     """Return the summary of a graph; ``sizes`` gives named sizes their values.
 
-    The receptive field of a window of size k and dilation d is
-    r + d (k - 1) j, where r and j are the field and the step of its input; its
-    own step is j times the stride (Araujo, Norris & Sim, "Computing receptive
-    fields of convolutional neural networks", Distill, 2019).
+    A layer is a scope; with a ``depth``, scopes nested deeper are part of the
+    scope that they are in.  The receptive field of a window of size k and
+    dilation d is r + d (k - 1) j, where r and j are the field and the jump of its
+    input; its own jump is j times the stride (Araujo, Norris & Sim, "Computing
+    receptive fields of convolutional neural networks", Distill, 2019).
 
     >>> import graphgpu as gg
     >>> x = gg.placeholder("x", ("batch", 1, 28, 28))
     >>> y = gg.nn.Conv2d(1, 8, 5, stride=2, name="conv")(x)
     >>> (row,) = gg.Graph(y).summary(batch=1).layers
-    >>> row.name, row.parameters, row.receptive_field
-    ('conv', 208, (5, 5))
+    >>> row.name, row.parameters, row.receptive_field, row.jump
+    ('conv', 208, (5, 5), (2, 2))
 
     Raises
     ------
     GraphError
-        The graph has no size of a name that is given a value.
+        The depth is below 1, or the graph has no size of a name that is given a
+        value.
     """
+    if depth is not None and (not isinstance(depth, int) or depth < 1):
+        raise GraphError(f"depth must be an int >= 1 or None; got {depth!r}")
     if sizes:
         _require_known(graph, sizes)
-    layers: dict[str, Row] = {}
+    layers = _Layers(depth)
     fields: dict[Variable, Field] = {}
     others: dict[str, Counter[Size]] = {"gradient": Counter(), "update": Counter()}
-    counted: set[Variable] = set()
     for variable in graph.variables:
         if isinstance(variable, Placeholder) and variable.ndim > 2:
             fields[variable] = ((1, 1),) * (variable.ndim - 2)
         if variable.operation is None:
             continue
-        flops = _flops(variable)
         if variable.phase != "forward":
-            others[variable.phase][flops] += 1
+            others[variable.phase][_flops(variable)] += 1
             continue
-        layer = layers.get(variable.context.path)
-        if layer is None:
-            layer = layers[variable.context.path] = Row(variable.context.path)
-        layer._work[variable.operation.kind(), flops] += 1
-        layer.output = variable.type
-        for parent in variable.inputs:
-            if isinstance(parent, Parameter) and parent not in counted:
-                counted.add(parent)
-                layer.parameters += parent.storage.array.size
         _see(variable, fields)
-        seen = fields.get(variable)
-        layer.receptive_field = tuple(r for r, _ in seen) if seen else None
-    for layer in layers.values():
-        _finish(layer, sizes)
+        layers.add(variable, fields.get(variable))
+    for row in layers.rows:
+        _finish(row, sizes)
     return Summary(
-        tuple(layers.values()),
+        tuple(layers.rows),
         len(graph),
-        sum(row.parameters for row in layers.values()),
-        _sum(row.flops for row in layers.values()),
+        sum(row.parameters for row in layers.rows),
+        _sum(row.flops for row in layers.rows),
         _total(others["gradient"].items(), sizes),
         _total(others["update"].items(), sizes),
     )
+
+
+class _Layers:
+    """The rows, and which of them each scope adds to."""
+
+    def __init__(self, depth: int | None) -> None:
+        self.rows: list[Row] = []
+        self._depth = depth
+        self._of_scope: dict[str, Row] = {}
+        self._counted: set[Variable] = set()
+
+    def add(self, variable: Variable, seen: Field | None) -> None:
+        """Add what computes a variable to the row of its scope."""
+        assert variable.operation is not None
+        new = {
+            v
+            for v in variable.inputs
+            if isinstance(v, Parameter) and v not in self._counted
+        }
+        row = self._row(variable.context.path, any(v.ndim > 1 for v in new))
+        self._counted.update(new)
+        row.parameters += sum(v.storage.array.size for v in new)
+        row._work[variable.operation.kind(), _flops(variable)] += 1
+        row.output = variable.type
+        row.receptive_field = tuple(r for r, _ in seen) if seen else None
+        row.jump = tuple(j for _, j in seen) if seen else None
+
+    def _row(self, scope: str, has_weight: bool) -> Row:
+        """Return the row of a scope; outside of scopes, a weight begins a new one.
+
+        So does the first operation after a layer, that the order be as written.
+        """
+        name = scope
+        if self._depth is not None:
+            name = "/".join(scope.split("/", self._depth)[: self._depth])
+        row = self._of_scope.get(name)
+        if row is None or (not name and (has_weight or row is not self.rows[-1])):
+            row = self._of_scope[name] = Row(name)
+            self.rows.append(row)
+        return row
 
 
 def _require_known(graph: Graph, sizes: Mapping[str, int]) -> None:
@@ -194,11 +240,17 @@ def _see(variable: Variable, fields: dict[Variable, Field]) -> None:
             )
         )
     elif all(v.shape[2:] == variable.shape[2:] for v in arriving):
-        fields[variable] = max((fields[v] for v in arriving), key=_known_fields)
+        fields[variable] = reduce(_larger, (fields[v] for v in arriving))
 
 
-def _known_fields(seen: Field) -> tuple[int, ...]:
-    return tuple(r if isinstance(r, int) else 0 for r, _ in seen)
+def _larger(left: Field, right: Field) -> Field:
+    """Return the field of what sees both, axis by axis."""
+    if left == right:
+        return left
+    return tuple(
+        (maximum_size(a, b), maximum_size(i, j))
+        for (a, i), (b, j) in zip(left, right, strict=True)
+    )
 
 
 def _finish(layer: Row, sizes: Mapping[str, int]) -> None:
@@ -207,6 +259,8 @@ def _finish(layer: Row, sizes: Mapping[str, int]) -> None:
         layer.output = layer.output.at(sizes)
     if layer.receptive_field is not None:
         layer.receptive_field = tuple(_at(r, sizes) for r in layer.receptive_field)
+    if layer.jump is not None:
+        layer.jump = tuple(_at(j, sizes) for j in layer.jump)
     layer.flops = _total(
         ((flops, count) for (_, flops), count in layer._work.items()), sizes
     )

@@ -262,7 +262,104 @@ def test_resnet_20_has_the_papers_numbers():
     assert str(found["stage3/2"].output) == "float32[1,64,8,8]"
 
 
+# --- rows
+
+
+def test_depth_says_how_many_levels_of_scopes_are_told_apart():
+    y = gg.nn.models.resnet20()(gg.placeholder("x", ("batch", 3, 32, 32)))
+    graph = gg.Graph(y)
+    whole, stages = graph.summary(batch=1), graph.summary(1, batch=1)
+    names = "conv norm relu stage1 stage2 stage3 mean flatten classes".split()
+    assert [r.name for r in stages.layers] == names
+    assert [r.name for r in graph.summary(2).layers][3:5] == ["stage1/0", "stage1/1"]
+    for field in ("parameters", "flops", "gradient", "update", "variables"):
+        assert getattr(whole, field) == getattr(stages, field)
+    stage = stages.layers[3]
+    within = [r for r in whole.layers if r.name.startswith("stage1/")]
+    assert stage.parameters == sum(r.parameters for r in within)
+    assert stage.flops == sum(r.flops for r in within)
+    assert stage.receptive_field == (15, 15)
+    assert stage.operation == "convolution"
+
+
+@pytest.mark.parametrize("depth", [0, -1, "batch"])
+def test_a_depth_that_is_none_is_refused(depth):
+    with pytest.raises(gg.GraphError, match=r"depth must be an int >= 1 or None; got"):
+        gg.Graph(gg.placeholder("x", ())).summary(depth)
+
+
+def test_a_size_may_be_named_depth():
+    y = gg.exp(gg.placeholder("x", ("depth",)))
+    assert gg.Graph(y).summary(depth=7).flops == 7
+
+
+def test_outside_of_scopes_each_weight_has_a_row_with_its_bias():
+    x = gg.placeholder("x", ("batch", 4))
+    h = gg.relu(x @ kernel(4, 3) + kernel(3))
+    y = gg.softmax(h @ kernel(3, 2) + kernel(2))
+    first, second = gg.Graph(y).summary(batch=1).layers
+    assert (first.name, second.name) == ("", "")
+    assert (first.operation, first.parameters) == ("matmul", 15)
+    assert (second.operation, second.parameters) == ("matmul", 8)
+    assert (str(first.output), str(second.output)) == ("float32[1,3]", "float32[1,2]")
+    assert first.flops == 2 * 12 + 3 + 3
+
+
+def test_outside_of_scopes_a_row_ends_where_a_layer_begins():
+    x = gg.placeholder("x", (3,))
+    y = gg.exp(x)
+    for name in ("a", "b"):
+        with gg.scope(name):
+            y = gg.tanh(y)
+    y = gg.log(gg.log(y))
+    with gg.scope("a"):
+        y = gg.tanh(y)
+    y = gg.exp(y)
+    layers = gg.Graph(y).summary().layers
+    assert [(r.name, r.operation) for r in layers] == [
+        ("", "exp"),
+        ("a", "tanh"),
+        ("b", "tanh"),
+        ("", "log"),
+    ]
+    assert [r.flops for r in layers] == [3, 6, 3, 9]
+
+
+def test_jumps_are_the_product_of_strides():
+    x = gg.placeholder("x", ("batch", 2, 40, 40))
+    with gg.scope("conv"):
+        y = gg.conv2d(x, kernel(2, 2, 3, 3), stride=(1, 3))
+    with gg.scope("pool"):
+        y = gg.max_pool2d(y, 2)
+    with gg.scope("flat"):
+        y = gg.reshape(y, ("batch", -1))
+    assert [r.jump for r in gg.Graph(y).summary().layers] == [(1, 3), (2, 6), None]
+
+
+def test_branches_that_see_wide_and_tall_see_both():
+    def build(x):
+        wide = gg.conv2d(x, kernel(2, 2, 1, 7), padding=(0, 3))
+        return wide + gg.conv2d(x, kernel(2, 2, 5, 1), padding=(2, 0))
+
+    assert field(build) == (5, 7)
+
+
 # --- edges and text
+
+
+def test_a_long_table_shows_its_ends():
+    y = gg.placeholder("x", ())
+    for i in range(1000):
+        with gg.scope(f"layer{i}"):
+            y = gg.exp(y)
+    summary = gg.Graph(y).summary()
+    assert len(summary.layers) == 1000
+    lines = str(summary).splitlines()
+    assert len(lines) == 2 + 201 + 1
+    assert lines[2].split()[0] == "layer0"
+    assert lines[102].strip() == "... 800 more ..."
+    assert lines[103].split()[0] == "layer900"
+    assert lines[-2].split()[0] == "layer999"
 
 
 def test_a_graph_without_scopes_has_one_row():
