@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from operator import attrgetter
 from typing import Any, final
 
 import numpy as np
@@ -39,6 +41,8 @@ from graphgpu.schedule import Schedule, schedule
 
 __all__ = ["Program", "compile", "evaluate"]
 
+_by_serial = attrgetter("serial")
+
 
 @final
 class Program:
@@ -68,6 +72,10 @@ class Program:
         self._schedule = schedule([*listed, *self.updates.values()])
         self._guards = [(v, guard) for v in self._schedule.order for guard in v.guards]
         self._held = _held(self._schedule.order)
+        stored = {v for v in self._schedule.order if isinstance(v, Stored)}
+        stored.update(self.updates)
+        # In the order of creation, so that no two programs wait for each other.
+        self._locks = [v.storage.lock for v in sorted(stored, key=_by_serial)]
         self._specialized: dict[tuple[int, ...], _Specialization] = {}
 
     def __repr__(self) -> str:
@@ -89,7 +97,9 @@ class Program:
             An operation failed; nothing has changed then.
         """
         arrays = bind(self.inputs, args, kwargs)
-        with self._lock:
+        with self._lock, ExitStack() as claimed:
+            for lock in self._locks:
+                claimed.enter_context(lock)
             special = self._specialize(arrays)
             values = special.run(arrays, self._run_key())
             new = [np.asarray(v) for v in values[self._output_count :]]

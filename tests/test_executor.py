@@ -646,3 +646,20 @@ def test_what_a_marker_guards_is_not_computed():
     assert float(gg.compile([x], y)(-1.0)) == -2
     with pytest.raises(gg.ComputeError):
         gg.compile([x], y, gg.state_updates(y))(-1.0)
+
+
+def test_programs_that_share_a_parameter_take_turns():
+    w = gg.parameter("w", np.zeros(1000))
+    programs = [gg.compile([], gg.max(w) - gg.min(w), {w: w + 1}) for _ in range(2)]
+    torn, rounds = [], 300
+
+    def count(program):
+        torn.extend(d for d in (program() for _ in range(rounds)) if d != 0)
+
+    threads = [threading.Thread(target=count, args=(p,)) for p in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not torn
+    assert (w.value == 2 * rounds).all()

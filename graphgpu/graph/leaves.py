@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -61,18 +62,29 @@ class Constant(Variable):
 
 
 class Storage:
-    """An array that programs read and write in place, and how often it changed."""
+    """An array that programs read and write in place, and how often it changed.
 
-    __slots__ = ("array", "version")
+    A program holds the ``lock`` of each of its storages for the length of a
+    call, so that programs that share state take turns.
+    """
+
+    __slots__ = ("array", "lock", "version")
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self.version = 0
+        self.lock = threading.RLock()
+
+    def read(self) -> Array:
+        """Return a copy of the contents."""
+        with self.lock:
+            return self.array.copy()
 
     def write(self, value: Array) -> None:
         """Replace the contents; shape and dtype are the caller's business."""
-        np.copyto(self.array, value)
-        self.version += 1
+        with self.lock:
+            np.copyto(self.array, value)
+            self.version += 1
 
 
 class Stored(Variable):
@@ -93,7 +105,7 @@ class Stored(Variable):
         InputError
             The value assigned has another shape, or a dtype that would not fit.
         """
-        return self.storage.array.copy()
+        return self.storage.read()
 
     @value.setter
     def value(self, value: object) -> None:
