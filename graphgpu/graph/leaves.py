@@ -279,6 +279,8 @@ def _converted(value: Any, array: Array, target: DType) -> Array:
     """Return the array in a dtype, in the range of which its numbers must be."""
     if array.dtype == target:
         return array
+    if is_floating(target) and _is_ordinary(array):
+        return array.astype(target)
     with np.errstate(all="ignore"):
         converted = array.astype(target)
     fits: Any = True
@@ -289,6 +291,16 @@ def _converted(value: Any, array: Array, target: DType) -> Array:
     if not np.all(fits):
         raise DTypeError(f"{value!r} does not fit in {target.name}")
     return converted
+
+
+def _is_ordinary(array: Array) -> bool:
+    """Whether it is a number that every floating-point dtype holds: most are.
+
+    Those of float16 that are normal lie between 6.1e-5 and 65504.
+    """
+    if array.ndim or array.dtype.kind not in "biuf":
+        return False
+    return bool(array.item() == 0 or 1e-4 < abs(array.item()) < 65504)
 
 
 def _dtype(name: object) -> DType:
