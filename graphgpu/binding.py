@@ -85,15 +85,15 @@ def _holds(converted: Array, array: Array) -> bool:
     return bool(np.all(np.isfinite(converted) == np.isfinite(array)))
 
 
-def sizes_of(inputs: Sequence[Placeholder], arrays: Sequence[Array]) -> dict[str, int]:
+def sizes_of(
+    inputs: Sequence[Placeholder], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, int]:
     """Return the value of each named size."""
     sizes: dict[str, int] = {}
     source: dict[str, Placeholder] = {}
     expressions: list[tuple[Placeholder, Guard]] = []
-    for variable, array in zip(inputs, arrays, strict=True):
-        for axis, (size, got) in enumerate(
-            zip(variable.shape, array.shape, strict=True)
-        ):
+    for variable, shape in zip(inputs, shapes, strict=True):
+        for axis, (size, got) in enumerate(zip(variable.shape, shape, strict=True)):
             if isinstance(size, int):
                 continue
             name = str(size)

@@ -1,33 +1,37 @@
 """compile(): from a graph to a program that runs it.
 
-A program is specialised for the sizes that it is called with: the named sizes
-are bound, the guards checked, every operation made concrete; the result is
-kept, so that the odd last batch costs once.
+A graph is rewritten once; a program is then translated for the sizes that it is
+called with: the named sizes are bound, the guards checked, every operation made
+concrete.  The result is kept, so that the odd last batch costs once.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any, final
 
 import numpy as np
 
-from graphgpu.backends import Device, Step, select
+from graphgpu.backends import Device, Executable, Task, select
 from graphgpu.binding import bind, check_guards, sizes_of
 from graphgpu.dtypes import Array
-from graphgpu.errors import CompileError, InputError
+from graphgpu.errors import InputError
 from graphgpu.graph import (
     RUN_KEY,
-    Constant,
     Placeholder,
     Stored,
     Variable,
     describe,
 )
+from graphgpu.interrupts import held_interrupts
+from graphgpu.nodes import Node, concrete
+from graphgpu.plan import Plan
 from graphgpu.request import (
+    Options,
     Outputs,
     check_inputs,
     check_leaves,
@@ -37,7 +41,8 @@ from graphgpu.request import (
     unflatten,
     warn_forgotten,
 )
-from graphgpu.schedule import Schedule, schedule
+from graphgpu.rewrite import rewrite
+from graphgpu.schedule import schedule
 
 __all__ = ["Program", "compile", "evaluate"]
 
@@ -58,21 +63,24 @@ class Program:
         outputs: Outputs,
         updates: Mapping[Stored, Variable],
         device: Device,
-        seed: int,
+        options: Options,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.updates = dict(updates)
         self.device = device
-        self.seed = seed
+        self.seed = options.seed
         self.step = 0
+        self._options = options
         self._lock = threading.RLock()
-        listed = flatten(outputs)
-        self._output_count = len(listed)
-        self._schedule = schedule([*listed, *self.updates.values()])
-        self._guards = [(v, guard) for v in self._schedule.order for guard in v.guards]
-        self._held = _held(self._schedule.order)
-        stored = {v for v in self._schedule.order if isinstance(v, Stored)}
+        wanted = [*flatten(outputs), *self.updates.values()]
+        written = schedule(wanted)
+        check_leaves(inputs, written)
+        self._variables = len(written.order)
+        self._guards = [(v, guard) for v in written.order for guard in v.guards]
+        self.rewritten = rewrite(written.outputs, options.passes, debug=options.debug)
+        self._schedule = schedule(self.rewritten.outputs)
+        stored = {v for v in written.order if isinstance(v, Stored)}
         stored.update(self.updates)
         # In the order of creation, so that no two programs wait for each other.
         self._locks = [v.storage.lock for v in sorted(stored, key=_by_serial)]
@@ -81,7 +89,7 @@ class Program:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{p.name}: {p.type}" for p in self.inputs)
         return (
-            f"<Program({inputs}) of {len(self._schedule.order)} variables and "
+            f"<Program({inputs}) of {self._variables} variables and "
             f"{len(self.updates)} updates on {self.device.name}>"
         )
 
@@ -100,106 +108,114 @@ class Program:
         with self._lock, ExitStack() as claimed:
             for lock in self._locks:
                 claimed.enter_context(lock)
-            special = self._specialize(arrays)
-            values = special.run(arrays, self._run_key())
-            new = [np.asarray(v) for v in values[self._output_count :]]
-            results = self._own(values[: self._output_count], arrays)
-            pairs = self._checked(new)
-            interrupt = _uninterrupted(pairs)
-            self.step += 1
-            if interrupt:
-                raise interrupt
+            special = self._specialize([a.shape for a in arrays])
+            run_key = np.array([self.seed, self.step, 0], np.uint64)
+            results = special.run(arrays, run_key)
+            with held_interrupts():
+                special.commit()
+                for target in self.updates:
+                    target.storage.version += 1
+                self.step += 1
         return unflatten(self.outputs, results)
 
-    def _run_key(self) -> Array:
-        return np.array([self.seed, self.step, 0], np.uint64)
+    def plan(self, **sizes: int) -> Plan:
+        """Return what memory the program takes for given sizes; nothing is allocated.
 
-    def _specialize(self, arrays: Sequence[Array]) -> _Specialization:
-        """Return the specialisation for the sizes of the inputs."""
-        key = tuple(size for a in arrays for size in a.shape)
+        The plan's ``peak_bytes`` is exact; it prints as a table, and ``picture``
+        draws when each value lives and where.
+
+        >>> import graphgpu as gg
+        >>> x = gg.placeholder("x", ("batch", 1000))
+        >>> gg.compile([x], gg.exp(gg.exp(x))).plan(batch=10).peak_bytes
+        80000
+
+        Raises
+        ------
+        InputError
+            A size is missing, unknown or does not fit.
+        """
+        with self._lock:
+            return self._specialize(self._shapes(sizes)).executable.plan()
+
+    def source(self, **sizes: int) -> str:
+        """Return the generated code for given sizes; for those last run by default."""
+        with self._lock:
+            if sizes or not self._specialized:
+                return self._specialize(self._shapes(sizes)).executable.source()
+            return list(self._specialized.values())[-1].executable.source()
+
+    def _shapes(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+        """Return the inputs' shapes for given sizes."""
+        named = {s for p in self.inputs for s in p.type.symbols()}
+        if set(sizes) != named:
+            raise InputError(
+                f"expected the sizes {sorted(named)}; got {sorted(sizes) or 'none'}"
+            )
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+                raise InputError(f"expected {name} to be a size; got {size!r}")
+        return [p.tensor.at(sizes).shape for p in self.inputs]  # type: ignore[misc]
+
+    def _specialize(self, shapes: Sequence[tuple[int, ...]]) -> _Specialization:
+        """Return the specialisation for the shapes of the inputs."""
+        key = tuple(size for shape in shapes for size in shape)
         if key not in self._specialized:
-            sizes = sizes_of(self.inputs, arrays)
+            sizes = sizes_of(self.inputs, shapes)
             check_guards(self._guards, sizes)
-            special = _Specialization(self._schedule, self.inputs, sizes, self.device)
-            self._specialized[key] = special
+            self._specialized[key] = self._translate(sizes)
         return self._specialized[key]
 
-    def _own(self, values: Sequence[Any], arrays: Sequence[Array]) -> list[Array]:
-        """Return the outputs as arrays that nobody else holds."""
-        shared: dict[int, Any] = self._held | {id(a): a for a in arrays}
-        results = []
-        for value in values:
-            array = self.device.output(value, shared)
-            shared[id(array)] = array
-            results.append(array)
-        return results
-
-    def _checked(self, new: Sequence[Array]) -> list[tuple[Stored, Array]]:
-        """Return what to write where, in memory that the writing leaves alone."""
-        pairs: list[tuple[Stored, Array]] = []
-        for target, array in zip(self.updates, new, strict=True):
-            want = target.storage.array
-            if array.shape != want.shape or array.dtype != want.dtype:
+    def _translate(self, sizes: Mapping[str, int]) -> _Specialization:
+        nodes = concrete(self._schedule, sizes)
+        values = [nodes[v] for v in self._schedule.outputs]
+        count = len(values) - len(self.updates)
+        missing = itertools.count(len(nodes))
+        targets = [
+            nodes.get(t) or Node(next(missing), t, None, (), t.type)
+            for t in self.updates
+        ]
+        for target, value in zip(targets, values[count:], strict=True):
+            if value.type != target.type:
                 raise InputError(
-                    f"update of {describe(target)} expected type {target.type}; got "
-                    f"{array.dtype.name}{list(array.shape)}; no state was changed"
+                    f"update of {describe(target.variable)} expected type "
+                    f"{target.type}; got {value.type}; no state was changed"
                 )
-            overlaps = array.base is not None or id(array) in self._held
-            pairs.append((target, array.copy() if overlaps else array))
-        return pairs
+        leaves = [t for t in targets if t.variable not in nodes]
+        task = Task(
+            [*leaves, *nodes.values()],
+            values[:count],
+            list(zip(targets, values[count:], strict=True)),
+            dict(sizes),
+            self._options.threads,
+            self._options.fused,
+        )
+        like = next(iter(self._specialized.values()), None)
+        executable = self.device.translate(task, like.executable if like else None)
+        places = [(nodes[p], i) for i, p in enumerate(self.inputs) if p in nodes]
+        return _Specialization(executable, places, nodes.get(RUN_KEY))
 
 
+@final
 class _Specialization:
-    """The steps of a program for given sizes."""
+    """A program for given sizes, and where its inputs go."""
 
     def __init__(
         self,
-        plan: Schedule,
-        inputs: Sequence[Placeholder],
-        sizes: Mapping[str, int],
-        device: Device,
+        executable: Executable,
+        inputs: Sequence[tuple[Node, int]],
+        run_key: Node | None,
     ) -> None:
-        slot = {v: i for i, v in enumerate(plan.order)}
-        dying: dict[int, list[int]] = {}
-        for variable, place in plan.last_use.items():
-            dying.setdefault(place, []).append(slot[variable])
-        steps = [
-            Step(
-                variable,
-                variable.operation.specialize(sizes),
-                tuple(slot[v] for v in plan.inputs[variable]),
-                place,
-                tuple(dying.get(place, ())),
-            )
-            for place, variable in enumerate(plan.order)
-            if variable.operation
-        ]
-        self._count = len(plan.order)
-        self._outputs = [slot[v] for v in plan.outputs]
-        self._inputs = [(slot.get(p), i) for i, p in enumerate(inputs)]
-        self._constants = [
-            (slot[v], v.value) for v in plan.order if isinstance(v, Constant)
-        ]
-        self._stored = [
-            (slot[v], v.storage) for v in plan.order if isinstance(v, Stored)
-        ]
-        self._key_slot = slot.get(RUN_KEY)
-        self._run = device.prepare(steps)
+        self.executable = executable
+        self._inputs = inputs
+        self._run_key = run_key
+        self.commit = executable.commit
 
-    def run(self, arrays: Sequence[Array], run_key: Array) -> list[Any]:
-        """Return the values of the outputs and of the updates."""
-        slots: list[Any] = [None] * self._count
-        for slot, value in self._constants:
-            slots[slot] = value
-        for slot, storage in self._stored:
-            slots[slot] = storage.array
-        for place, index in self._inputs:
-            if place is not None:
-                slots[place] = arrays[index]
-        if self._key_slot is not None:
-            slots[self._key_slot] = run_key
-        self._run(slots)
-        return [slots[i] for i in self._outputs]
+    def run(self, arrays: Sequence[Array], run_key: Array) -> list[Array]:
+        """Return the outputs; the updates are ready to be committed."""
+        given = {node: arrays[place] for node, place in self._inputs}
+        if self._run_key is not None:
+            given[self._run_key] = run_key
+        return self.executable.run(given)
 
 
 def compile(
@@ -209,6 +225,9 @@ def compile(
     *,
     device: str = "auto",
     seed: int = 0,
+    threads: int | None = None,
+    passes: Collection[str] | None = None,
+    debug: bool = False,
 ) -> Program:
     """Return a program that computes the outputs from the inputs.
 
@@ -227,12 +246,21 @@ def compile(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     seed
         What random numbers depend on beside their keys and the step.
+    threads
+        How many threads of the CPU may work; as many as there are cores, if not
+        given.  The results have the same bits for every number.
+    passes
+        The rewriting passes to be used (``graphgpu.rewrite.PASSES``), and
+        ``"fuse"``, by which operations are computed together, block by block;
+        all, if not given.  ``()`` computes the graph as written.
+    debug
+        Check the graph after every pass.
 
     Raises
     ------
     CompileError
         An input is no placeholder or named twice; a placeholder that is needed
-        is not among the inputs; an update does not fit.
+        is not among the inputs; an update does not fit; an option is unknown.
     DeviceError
         The device cannot be used.
 
@@ -249,13 +277,10 @@ def compile(
     outputs = snapshot(outputs)
     chosen = select(device)
     checked = check_updates({} if updates is None else updates)
-    wanted = [*flatten(outputs), *checked.values()]
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
-    program = Program(listed, outputs, checked, chosen, int(seed))
-    check_leaves(listed, program._schedule)
+    options = Options.checked(seed, threads, passes, debug)
+    program = Program(listed, outputs, checked, chosen, options)
     if checked:
-        warn_forgotten(wanted, checked)
+        warn_forgotten([*flatten(outputs), *checked.values()], checked)
     return program
 
 
@@ -272,28 +297,3 @@ def evaluate(
     given = dict(values or {})
     result: Array = compile(list(given), variable, device="cpu")(*given.values())
     return result
-
-
-# --- committing
-
-
-def _held(order: Sequence[Variable]) -> dict[int, Array]:
-    """Return the arrays that belong to leaves, by ``id``."""
-    arrays = [v.storage.array for v in order if isinstance(v, Stored)]
-    arrays += [v.value for v in order if isinstance(v, Constant)]
-    return {id(a): a for a in arrays}
-
-
-def _uninterrupted(pairs: Sequence[tuple[Stored, Array]]) -> KeyboardInterrupt | None:
-    """Write all; return an interrupt from the keyboard that came meanwhile."""
-    interrupt: KeyboardInterrupt | None = None
-    place = 0
-    while place < len(pairs):
-        try:
-            while place < len(pairs):
-                target, array = pairs[place]
-                target.storage.write(array)
-                place += 1
-        except KeyboardInterrupt as error:
-            interrupt = error
-    return interrupt

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from graphgpu.dtypes import Array
 from graphgpu.errors import CompileError, GraphError
 from graphgpu.graph import Placeholder, Stored, Variable, as_variable, describe
 from graphgpu.ops.markers import state_updates
+from graphgpu.rewrite import PASSES
 from graphgpu.schedule import Schedule
 from graphgpu.types import TensorType
 
 __all__ = [
+    "Options",
     "Outputs",
     "check_inputs",
     "check_leaves",
@@ -25,6 +31,55 @@ __all__ = [
 ]
 
 Outputs: TypeAlias = "Variable | Sequence[Variable] | Mapping[str, Variable] | None"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a program is to be compiled."""
+
+    seed: int = 0
+    threads: int = 1
+    passes: tuple[str, ...] = PASSES
+    fused: bool = True
+    debug: bool = False
+
+    @staticmethod
+    def checked(
+        seed: object,
+        threads: object,
+        passes: Collection[str] | None,
+        debug: object,
+    ) -> Options:
+        """Return the options that the arguments of ``compile`` mean."""
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+            raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
+        if threads is None:
+            threads = usable_cores()
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise CompileError(f"expected threads to be 1 or more; got {threads!r}")
+        known = (*PASSES, "fuse")
+        chosen = known if passes is None else passes
+        if isinstance(chosen, str) or not isinstance(chosen, Collection):
+            raise CompileError(f"expected a list of passes; got {passes!r}")
+        for name in chosen:
+            if name not in known:
+                raise CompileError(
+                    f"unknown pass {name!r}; the passes are {', '.join(known)}"
+                )
+        return Options(
+            int(seed),
+            threads,
+            tuple(p for p in PASSES if p in chosen),
+            "fuse" in chosen,
+            bool(debug),
+        )
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_inputs(inputs: object) -> tuple[Placeholder, ...]:

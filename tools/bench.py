@@ -1,148 +1,162 @@
-"""What building, differentiating and compiling cost: ``python tools/bench.py``.
+"""graphgpu's speed, beside PyTorch and JAX: ``python tools/bench.py [row ...]``.
 
-Each row is measured in a process of its own, so that memory is that row's
-alone.  Times are wall times on this machine; compare rows of one run only.
+The rows of nets time one training step (forward, backward, SGD with momentum) in
+float32: graphgpu and its peers take turns in one process on two CPUs, in a
+process without settings of BLAS and of threads.  The way to the first loss and a
+step's peak memory are each peer's in a fresh process.  The rows of graphs tell
+what building, differentiating and compiling cost.
+
+Peers are no dependency: ``pip install "graphgpu[bench]"``.  Times are of this
+machine as it is now: compare those of one run only, and leave it idle.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from benchmarks import peers, report, worker
+from benchmarks.agreement import LIMITS
+from benchmarks.graphs import GRAPHS
+from benchmarks.machine import conditions, keep_to_two_cores
+from benchmarks.nets import NETS
 from rich.console import Console
-from rich.table import Table
 
-import graphgpu as gg
-
-Figures = dict[str, float]
-
-
-class Stopwatch:
-    """Times consecutive parts of a row, and the memory that they leave behind."""
-
-    def __init__(self) -> None:
-        gc.collect()
-        self.figures: Figures = {}
-        self._first = _resident()
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a part."""
-        now = time.perf_counter()
-        self.figures[f"{name} s"] = now - self._last
-        self._last = time.perf_counter()
-
-    def memory(self) -> float:
-        """Return the bytes that the process has grown by."""
-        return float(_resident() - self._first)
+ROWS = [*NETS, *GRAPHS]
+BUSY = 0.5
+"""The load average above which the machine is doing something else."""
+# A terminal knows its width; a file or a pipe takes whole tables.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 130)
 
 
-def chain(length: int) -> Figures:
-    """A chain of ``length`` sines: build, gradient, sort, compile, run, free."""
-    watch = Stopwatch()
-    x = gg.placeholder("x", ("batch",))
-    y: gg.Variable = x
-    for _ in range(length):
-        y = gg.sin(y)
-    cost = gg.sum(y)
-    watch.lap("build")
-    (slope,) = gg.gradients(cost, [x])
-    watch.lap("gradient")
-    graph = gg.Graph([cost, slope])
-    watch.lap("sort")
-    summary = str(graph.summary())
-    watch.lap("summary")
-    assert summary
-    program = gg.compile([x], [cost, slope])
-    watch.lap("compile")
-    program(np.ones(2, np.float32))
-    watch.lap("first run")
-    memory = watch.memory()
-    program(np.ones(2, np.float32))
-    watch.lap("second run")
-    nodes = len(graph)
-    del graph, program, cost, slope, y, summary
-    gc.collect()
-    watch.lap("free")
-    parts = ("build", "gradient", "compile", "first run")
-    total = sum(watch.figures[f"{p} s"] for p in parts)
-    per_node = {"us a node to the first result": total / nodes * 1e6}
-    return {
-        "nodes": nodes,
-        **watch.figures,
-        **per_node,
-        "bytes a node": memory / nodes,
-    }
+def main() -> int:
+    """Measure the rows that were asked for; return how many failed."""
+    options = _options()
+    if options.worker:
+        worker.answer(options.worker)
+        return 0
+    keep_to_two_cores()
+    names, missing = peers.chosen(options.peers)
+    for library in missing:
+        CONSOLE.print(
+            f'{library} is not installed (pip install "graphgpu[bench]"): measuring '
+            "without it",
+            markup=False,
+        )
+    rows = options.rows or ROWS
+    if options.check:
+        return _check([r for r in rows if r in NETS], names)
+    return _measure(rows, names, options)
 
 
-def resnet50() -> Figures:
-    """ResNet-50, batch 32, 224 x 224: build, gradient and updates, compile."""
-    watch = Stopwatch()
-    with gg.root_scope(0):
-        model = gg.nn.resnet50(1000)
-        watch.lap("initial values")
-        images = gg.placeholder("images", (32, 3, 224, 224))
-        labels = gg.placeholder("labels", (32,), "int64")
-        scores = model(images, training=True)
-        loss = gg.cross_entropy(scores, labels)
-        watch.lap("build")
-        parameters = model.parameters()
-        optimiser = gg.optim.SGD(0.1, momentum=0.9)
-        updates = optimiser.updates(loss, parameters) | gg.state_updates(scores)
-        watch.lap("gradient and updates")
-        program = gg.compile([images, labels], loss, updates)
-        watch.lap("compile")
-    assert program
-    total = sum(watch.figures.values())
-    return {
-        "nodes": len(gg.Graph([loss, *updates.values()])),
-        **watch.figures,
-        "total s": total,
-    }
-
-
-ROWS: dict[str, Callable[[], Figures]] = {
-    "chain of 1,000": lambda: chain(1_000),
-    "chain of 100,000": lambda: chain(100_000),
-    "chain of 1,000,000": lambda: chain(1_000_000),
-    "ResNet-50": resnet50,
-}
-
-
-def main() -> None:
-    """Run the rows that were asked for, each in its own process."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", nargs="*", help=f"some of {', '.join(ROWS)}")
-    parser.add_argument("--one", choices=list(ROWS), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7, help="of turns (7)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="that a turn takes (0.5)"
+    )
+    parser.add_argument(
+        "--peers",
+        default="torch,jax",
+        type=lambda text: [name for name in text.split(",") if name],
+        help=f"some of {', '.join(peers.NAMES)}, by commas; '' for none (torch,jax)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write figures here")
+    parser.add_argument(
+        "--check", action="store_true", help="compare results, and measure nothing"
+    )
+    parser.add_argument(
+        "--firsts",
+        type=int,
+        default=1,
+        help="first results by peer, each of a fresh process; 0 for none (1)",
+    )
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(ROWS[options.one]()))
-        return
-    for name in options.rows or ROWS:
-        command = [sys.executable, __file__, "--one", name]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        _show(name, json.loads(result.stdout))
+    for what, given, known in (
+        ("rows", options.rows, ROWS),
+        ("peers", options.peers, peers.NAMES),
+    ):
+        if unknown := sorted(set(given) - set(known)):
+            parser.error(f"unknown {what} {', '.join(unknown)}; use {', '.join(known)}")
+    if options.rounds < 1 or options.firsts < 0:
+        parser.error("expected --rounds of at least 1 and --firsts of at least 0")
+    return options
 
 
-def _show(name: str, figures: Figures) -> None:
-    table = Table(title=name, show_header=False, box=None)
-    for key, value in figures.items():
-        table.add_row(key, f"{value:,.0f}" if value >= 1000 else f"{value:.3g}")
-    Console().print(table)
+def _measure(rows: list[str], names: list[str], options: argparse.Namespace) -> int:
+    """Measure, show and write rows; what fails is told and left out."""
+    start = conditions()
+    if start["load average"] > BUSY:
+        CONSOLE.print(
+            f"the machine is busy (load {start['load average']}): do not trust ratios",
+            style="yellow",
+        )
+    found: dict[str, Any] = {"machine": start, "nets": {}, "graphs": {}}
+    failures: list[str] = []
+    for row in rows:
+        CONSOLE.print(f"measuring {row} ...", style="dim")
+        try:
+            if row in GRAPHS:
+                found["graphs"][row] = worker.ask(__file__, "graph", row=row)
+            else:
+                machine, figures = _net(row, names, options, failures)
+                found["nets"][row] = figures
+                found["machine"] = start | machine
+        except worker.WorkerError as error:
+            failures.append(str(error))
+        if options.json:  # after every row: what is measured is not lost
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+    _show(found)
+    for failure in failures:
+        CONSOLE.print(failure, style="red", markup=False)
+    return len(failures)
 
 
-def _resident() -> int:
-    """Return the resident memory of this process in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+def _net(
+    row: str, names: list[str], options: argparse.Namespace, failures: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the machine's facts and the row's figures by peer; append failures."""
+    turns = {"rounds": options.rounds, "seconds": options.seconds}
+    timed = worker.ask(__file__, "steps", row=row, peers=names, **turns)
+    failures += [f"{row}, {peer}: {why}" for peer, why in timed["failed"].items()]
+    firsts: dict[str, list[Any]] = {}
+    for peer in list(timed["seconds"]) * options.firsts:
+        try:
+            first = worker.ask(__file__, "first", row=row, peer=peer)
+            firsts.setdefault(peer, []).append(first)
+        except worker.WorkerError as error:
+            failures.append(str(error))
+    return timed["machine"], report.summary(timed, firsts)
+
+
+def _show(found: dict[str, Any]) -> None:
+    for name, figures in found["graphs"].items():
+        CONSOLE.print(report.figures_table(name, figures))
+    if found["nets"]:
+        CONSOLE.print(report.nets_table(found["nets"]))
+        for line in report.machine_lines(found["machine"]):
+            CONSOLE.print(line, highlight=False, markup=False)
+
+
+def _check(rows: list[str], names: list[str]) -> int:
+    """Compare the peers' results with ours; return how many differ."""
+    found: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        for dtype in LIMITS:
+            CONSOLE.print(f"comparing {row} in {dtype} ...", style="dim")
+            found[row, dtype] = worker.ask(
+                __file__, "agree", row=row, peers=names, dtype=dtype
+            )
+    CONSOLE.print(report.agreement_table(found))
+    return sum(d["fails"] for peers_ in found.values() for d in peers_.values())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

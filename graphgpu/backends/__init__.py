@@ -1,16 +1,16 @@
-"""Devices: what computes a schedule."""
+"""Devices: what computes a program."""
 
 from __future__ import annotations
 
 import re
 
-from graphgpu.backends.base import Device, Step
+from graphgpu.backends.base import Device, Executable, Task
 from graphgpu.backends.cuda import CudaState
 from graphgpu.backends.cuda import probe as cuda_state
 from graphgpu.backends.numpy import CPU
 from graphgpu.errors import CompileError, DeviceError
 
-__all__ = ["CudaState", "Device", "Step", "cuda_state", "select"]
+__all__ = ["CudaState", "Device", "Executable", "Task", "cuda_state", "select"]
 
 
 def select(device: str) -> Device:

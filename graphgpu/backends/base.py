@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from graphgpu.dtypes import Array
-from graphgpu.graph import Operation, Variable
+from graphgpu.nodes import Node
+from graphgpu.plan import Plan
 
-__all__ = ["Device", "Step"]
+__all__ = ["Device", "Executable", "Task"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One operation of a schedule, with sizes known, reading and writing slots."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be computed, with its sizes known.
 
-    variable: Variable
-    operation: Operation
-    inputs: tuple[int, ...]
-    output: int
-    release: tuple[int, ...]
-    """The slots whose values are not needed after this step."""
+    ``nodes`` are in a topological order; ``updates`` are pairs of a stored leaf
+    and its new value.  ``fused`` allows computing nodes together; without it
+    each is computed alone, whole, by its operation's ``numpy``.
+    """
+
+    nodes: Sequence[Node]
+    outputs: Sequence[Node]
+    updates: Sequence[tuple[Node, Node]]
+    sizes: Mapping[str, int]
+    threads: int
+    fused: bool = True
+
+
+class Executable(ABC):
+    """A task translated for a device. Abstract."""
+
+    @abstractmethod
+    def plan(self) -> Plan:
+        """Return its memory plan; nothing is allocated for that."""
+
+    @abstractmethod
+    def source(self) -> str:
+        """Return the generated code."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[Node, Array]) -> list[Array]:
+        """Compute; return the outputs in memory that the caller owns."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Replace the stored values by the new ones that :meth:`run` has computed."""
 
 
 class Device(ABC):
-    """A device that computes schedules. Abstract."""
+    """A device that computes tasks. Abstract."""
 
     name: str
 
     @abstractmethod
-    def prepare(self, steps: Sequence[Step]) -> Callable[[list[Any]], None]:
-        """Return a function that runs the steps on a list of slots."""
-
-    @abstractmethod
-    def output(self, value: Any, shared: Mapping[int, Any]) -> Array:
-        """Return a value as memory that the caller owns.
-
-        ``shared`` maps ``id`` to arrays that others hold.
-        """
+    def translate(self, task: Task, like: Executable | None = None) -> Executable:
+        """Return the task, translated; it may share the memory of another."""

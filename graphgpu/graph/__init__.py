@@ -25,6 +25,8 @@ from graphgpu.graph.node import (
     install_operators,
     located,
     rebuild,
+    renumber,
+    revised,
 )
 from graphgpu.graph.operation import Operation
 from graphgpu.graph.scope import Context, current, inside, root_scope, scope
@@ -66,6 +68,8 @@ __all__ = [
     "parameter",
     "placeholder",
     "rebuild",
+    "renumber",
+    "revised",
     "root_scope",
     "scope",
     "state",

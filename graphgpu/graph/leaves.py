@@ -68,17 +68,26 @@ class Storage:
     call, so that programs that share state take turns.
     """
 
-    __slots__ = ("array", "lock", "version")
+    __slots__ = ("array", "home", "lock", "version")
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self.version = 0
+        self.home: tuple[Array, int] | None = None
         self.lock = threading.RLock()
 
     def read(self) -> Array:
         """Return a copy of the contents."""
         with self.lock:
             return self.array.copy()
+
+    def move(self, flat: Array, offset: int) -> None:
+        """Move the contents into a vector shared with others; only ever done once."""
+        with self.lock:
+            place = flat[offset : offset + self.array.size].reshape(self.array.shape)
+            np.copyto(place, self.array)
+            self.array = place
+            self.home = (flat, offset)
 
     def write(self, value: Array) -> None:
         """Replace the contents; shape and dtype are the caller's business."""

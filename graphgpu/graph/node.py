@@ -31,6 +31,8 @@ __all__ = [
     "install_operators",
     "located",
     "rebuild",
+    "renumber",
+    "revised",
 ]
 
 _serials = itertools.count()
@@ -339,6 +341,28 @@ def rebuild(variable: Variable, inputs: tuple[Variable, ...]) -> Variable:
         copy = apply(variable.operation, *inputs, name=variable.name)
     copy.trace = variable.trace
     return copy
+
+
+def revised(variable: Variable, inputs: tuple[Variable, ...]) -> Variable:
+    """Return the node computed from inputs of the same types as its own.
+
+    As :func:`rebuild`, but nothing is inferred again: type and guards are the same.
+    """
+    copy = Variable.__new__(Variable)
+    copy.operation = variable.operation
+    copy.inputs = inputs
+    copy.type = variable.type
+    copy.name = variable.name
+    copy.context = variable.context
+    copy.trace = variable.trace
+    copy.serial = next(_serials)
+    copy._guards = variable._guards
+    return copy
+
+
+def renumber(variable: Variable) -> None:
+    """Make a node, of a graph that nobody else knows, the last one created."""
+    variable.serial = next(_serials)
 
 
 def located(

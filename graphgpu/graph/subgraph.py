@@ -182,7 +182,7 @@ def failure(
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic | TensorType):
         return f"{value.dtype.name}{list(value.shape)}"
     return type(value).__name__
 

@@ -24,6 +24,7 @@ def cifar_resnet(
     classes: int = 10,
     *,
     shortcut: ShortcutType = "A",
+    dtype: object = "float32",
     name: str | None = None,
 ) -> Sequential:
     """Return the residual net for images of 32 x 32 with 6n + 2 layers.
@@ -40,8 +41,8 @@ def cifar_resnet(
     if rest or blocks < 1:
         raise located(GraphError("expected 8, 14, 20, ..."), f"cifar_resnet({depth=})")
     layers: list[tuple[str, Layer]] = [
-        ("conv", Conv2d(3, 16, 3, padding=1, bias=False)),
-        ("norm", BatchNorm(16)),
+        ("conv", Conv2d(3, 16, 3, padding=1, bias=False, dtype=dtype)),
+        ("norm", BatchNorm(16, dtype=dtype)),
         ("relu", ReLU()),
     ]
     channels = 16
@@ -49,14 +50,18 @@ def cifar_resnet(
         parts = []
         for place in range(blocks):
             stride = 2 if stage > 0 and place == 0 else 1
-            parts.append(BasicBlock(channels, width, stride, shortcut))
+            parts.append(BasicBlock(channels, width, stride, shortcut, dtype=dtype))
             channels = width
         layers.append((f"stage{stage + 1}", Sequential(*parts)))
-    return Sequential(*layers, *_head(channels, classes), name=name)
+    return Sequential(*layers, *_head(channels, classes, dtype), name=name)
 
 
 def resnet20(
-    classes: int = 10, *, shortcut: ShortcutType = "A", name: str | None = None
+    classes: int = 10,
+    *,
+    shortcut: ShortcutType = "A",
+    dtype: object = "float32",
+    name: str | None = None,
 ) -> Sequential:
     """Return ResNet-20 for CIFAR-10: 0.27 million parameters.
 
@@ -67,7 +72,7 @@ def resnet20(
     >>> resnet20()(gg.placeholder("x", ("batch", 3, 32, 32))).type
     float32[batch,10]
     """
-    return cifar_resnet(20, classes, shortcut=shortcut, name=name)
+    return cifar_resnet(20, classes, shortcut=shortcut, dtype=dtype, name=name)
 
 
 def resnet18(classes: int = 1000, *, name: str | None = None) -> Sequential:
@@ -124,10 +129,12 @@ def _imagenet(
     return Sequential(*layers, *_head(channels, classes), name=name)
 
 
-def _head(channels: int, classes: int) -> list[tuple[str, Layer]]:
+def _head(
+    channels: int, classes: int, dtype: object = "float32"
+) -> list[tuple[str, Layer]]:
     """Return the mean over the map and the dense layer that end a net."""
     return [
         ("mean", GlobalAvgPool()),
         ("flatten", Flatten()),
-        ("classes", Dense(channels, classes)),
+        ("classes", Dense(channels, classes, dtype=dtype)),
     ]

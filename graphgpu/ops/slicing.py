@@ -47,7 +47,7 @@ class Slice(Operation):
 
     def numpy(self, x: Array) -> Array:
         """Slice: a view."""
-        return x[_slices(self)]
+        return x[python_slices(self)]
 
     def bprop(
         self,
@@ -90,7 +90,7 @@ class Unslice(Operation):
     def numpy(self, y: Array) -> Array:
         """Fill an array and assign the slice."""
         x: Array = np.full(self.shape, self.value, y.dtype)
-        x[_slices(self)] = y
+        x[python_slices(self)] = y
         return x
 
     def bprop(
@@ -308,7 +308,7 @@ def _require_room(cut: Slice | Unslice, shape: Shape) -> None:
                     )
 
 
-def _slices(cut: Slice | Unslice) -> tuple[slice, ...]:
+def python_slices(cut: Slice | Unslice) -> tuple[slice, ...]:
     """Return Python's slices for sizes that are known."""
     slices = []
     for start, length, step in zip(cut.starts, cut.lengths, cut.steps, strict=True):

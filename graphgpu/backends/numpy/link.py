@@ -1,0 +1,248 @@
+"""Generated code bound to memory: one arena, and functions that work in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from graphgpu.backends.numpy.body import Body
+from graphgpu.backends.numpy.lanes import Part
+from graphgpu.backends.numpy.layout import Layout
+from graphgpu.backends.numpy.runtime import combine_moments, moment_parts, store
+from graphgpu.backends.numpy.storage import Block, Buffer, View
+from graphgpu.backends.numpy.translate import Code
+from graphgpu.backends.numpy.translation import Statement
+from graphgpu.dtypes import Array
+from graphgpu.ops.expression import PRIMITIVES
+
+__all__ = ["Linked", "bytes_of", "link"]
+
+_FUNCTIONS: dict[str, Any] = {
+    **PRIMITIVES,
+    "copyto": np.copyto,
+    "matmul": np.matmul,
+    "float64": np.float64,
+    "combine_moments": combine_moments,
+    "moment_parts": moment_parts,
+    "store": store,
+}
+_PIECE = 400
+"""Statements of a serial part in one function: Python's compiler likes them short."""
+
+
+@dataclass(eq=False)
+class Linked:
+    """A program that can be run: parts for lanes, sources, and where lines are from."""
+
+    parts: list[Part]
+    commit: list[Part]
+    source: str
+    statements: dict[str, list[Statement]]
+    """The statements of each file of code, by the name that tracebacks show."""
+    memory: dict[tuple[Buffer, int], Array] = field(default_factory=dict)
+    """The bytes of each buffer; of scratch, of each lane's."""
+    kept: list[Array] = field(default_factory=list)
+    """What must be 0 before the first run."""
+
+
+def link(code: Code, layout: Layout, arena: Array) -> Linked:
+    """Bind the code to an arena, which is as large as the layout asks, or larger."""
+    lanes = layout.lanes
+    linked = Linked([], [], "", {})
+    for buffer in code.packs:
+        bytes_of(linked, buffer, None)
+    for buffer, offset in layout.shared.items():
+        _locate(linked, buffer, arena[offset:], 0, lanes)
+    for lane in range(lanes):
+        own = arena[layout.shared_bytes + lane * layout.scratch_bytes :]
+        for buffer, offset in layout.scratch.items():
+            _locate(linked, buffer, own[offset:], lane, lanes)
+    sources: list[str] = []
+    for bodies, serial in code.phases:
+        linked.parts += _link_phase(linked, bodies, serial, sources)
+    if code.commit is not None:
+        linked.commit = _link_phase(linked, *code.commit, sources)
+    linked.source = "\n\n".join(sources)
+    return linked
+
+
+def _link_phase(
+    linked: Linked, bodies: Sequence[Body], serial: Body, sources: list[str]
+) -> list[Part]:
+    """Return the part that runs a phase; none if it is empty."""
+    lanes = serial.whole.lanes
+    tables: list[list[Callable[[], None]]] = [[] for _ in range(lanes)]
+    for body in bodies:
+        text, runs = _link_body(linked, body, lanes)
+        sources.append(text)
+        for table, run in zip(tables, runs, strict=True):
+            table.extend(run)
+    action = None
+    if serial.statements:
+        text, action = _link_serial(linked, serial)
+        sources.append(text)
+    parallel = _each(tables) if bodies else None
+    return [Part(parallel, action)] if parallel or action else []
+
+
+def _locate(
+    linked: Linked, buffer: Buffer, memory: Array, lane: int, lanes: int
+) -> None:
+    found = memory[: buffer.nbytes(lanes)]
+    if buffer.kept:
+        linked.kept.append(found)
+    linked.memory[buffer, lane if buffer.scope == "lane" else 0] = found
+
+
+def _each(tables: list[list[Callable[[], None]]]) -> Callable[[int], None]:
+    def parallel(lane: int) -> None:
+        for run in tables[lane]:
+            run()
+
+    return parallel
+
+
+# --- one body
+
+
+def _link_serial(linked: Linked, body: Body) -> tuple[str, Callable[[], None]]:
+    """Return the text and the function of a serial part."""
+    names = _names(linked, body, body.views, None)
+    texts, functions = [], []
+    for first in range(0, len(body.statements), _PIECE):
+        piece = body.statements[first : first + _PIECE]
+        name = body.name if first == 0 else f"{body.name}_{first}"
+        text = _function(name, "", piece)
+        file = f"<{name}>"
+        linked.statements[file] = [piece[0], *piece]
+        exec(compile(text, file, "exec"), names)
+        texts.append(text)
+        functions.append(names[name])
+    if len(functions) == 1:
+        return texts[0], functions[0]
+
+    def run() -> None:
+        for function in functions:
+            function()
+
+    return "\n\n".join(texts), run
+
+
+def _link_body(
+    linked: Linked, body: Body, lanes: int
+) -> tuple[str, list[list[Callable[[], None]]]]:
+    """Return the text of a loop, and for each lane what runs it."""
+    assert body.cut is not None
+    varying = {n: v for n, v in body.views.items() if v.by_block}
+    fixed = {n: v for n, v in body.views.items() if not v.by_block}
+    text, codes = _texts(linked, body, tuple(varying))
+    runs: list[list[Callable[[], None]]] = []
+    for lane in range(lanes):
+        own = [b for b in body.cut.blocks if b.lane == lane]
+        run: list[Callable[[], None]] = []
+        entered = False
+        for size in dict.fromkeys(b.size for b in own):
+            blocks = [b for b in own if b.size == size]
+            names = _names(linked, body, fixed, blocks[0])
+            for code in codes:
+                exec(code, names)
+            if body.enter and not entered:
+                run.append(names[f"{body.name}_enter"])
+                entered = True
+            function = names[body.name]
+            if body.kind == "split":
+                run.append(function)
+                continue
+            rows = [
+                tuple(
+                    v.bind(bytes_of(linked, v.buffer, b), b) for v in varying.values()
+                )
+                for b in blocks
+            ]
+            run.append(_over(function, rows))
+        runs.append(run)
+    return text, runs
+
+
+def _over(function: Callable[[Any], None], rows: Sequence[Any]) -> Callable[[], None]:
+    def run() -> None:
+        function(rows)
+
+    return run
+
+
+def _texts(
+    linked: Linked, body: Body, varying: tuple[str, ...]
+) -> tuple[str, list[CodeType]]:
+    """Return the source of a loop, and its compiled functions."""
+    texts, codes = [], []
+    if body.enter:
+        name = f"{body.name}_enter"
+        texts.append(_function(name, "", body.enter))
+        linked.statements[f"<{name}>"] = [body.enter[0], *body.enter]
+        codes.append(compile(texts[-1], f"<{name}>", "exec"))
+    if body.kind == "split":
+        texts.append(_function(body.name, "", body.statements))
+        lead = 1
+    else:
+        head = f"for {', '.join(varying)}{',' * (len(varying) == 1)} in blocks:"
+        if not varying:
+            head = "for _ in blocks:"
+        texts.append(_function(body.name, "blocks", body.statements, head))
+        lead = 2
+    first = body.statements[0]
+    linked.statements[f"<{body.name}>"] = [first] * lead + body.statements
+    codes.append(compile(texts[-1], f"<{body.name}>", "exec"))
+    return "\n\n".join(texts), codes
+
+
+def _function(
+    name: str, arguments: str, statements: Sequence[Statement], head: str = ""
+) -> str:
+    """Return the text of a function: a line for each statement."""
+    indent = "        " if head else "    "
+    lines = [f"def {name}({arguments}):"]
+    if head:
+        lines.append(f"    {head}")
+    lines += [f"{indent}{s.text}" for s in statements]
+    return "\n".join(lines) + "\n"
+
+
+def _names(
+    linked: Linked, body: Body, views: dict[str, View], block: Block | None
+) -> dict[str, Any]:
+    """Return what the names of a body mean to a lane, for a size of block."""
+    names = dict(_FUNCTIONS)
+    for name, make in body.objects.items():
+        names[name] = make(block)
+    for name, view in views.items():
+        names[name] = _bound(linked, view, block)
+    for name, kernels in body.kernels.items():
+        assert block is not None
+        kernel, needed = kernels[block.size]
+        arrays = [_bound(linked, v, block) for v in needed]
+        names[name] = kernel.bind(*arrays)
+    return names
+
+
+def _bound(linked: Linked, view: View, block: Block | None) -> Array:
+    return view.bind(bytes_of(linked, view.buffer, block), block)
+
+
+def bytes_of(linked: Linked, buffer: Buffer, block: Block | None) -> Array:
+    """Return the bytes of a buffer, as a block sees it."""
+    if buffer.parent is not None:
+        parent, offset = buffer.parent
+        return bytes_of(linked, parent, block)[offset : offset + buffer.nbytes(1)]
+    key = (buffer, block.lane if block and buffer.scope == "lane" else 0)
+    if key not in linked.memory:
+        assert buffer.array is not None, buffer.label
+        array = buffer.array()
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        linked.memory[key] = array.reshape(-1).view(np.uint8)
+    return linked.memory[key]

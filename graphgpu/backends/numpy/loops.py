@@ -1,0 +1,236 @@
+"""Which node is computed where: phases of loops over blocks of images.
+
+Between two sums over the batch, a lane computes its images without waiting for
+the others: a *phase*.  Within it, everything that can be done to a block of
+images while it is in cache is done in one *loop*; images of convolutional nets
+are taken a few at a time, rows of dense layers a lane's share at once.  At the
+end of a phase all lanes meet, and what does not have the batch's axis is
+computed once: the *serial* part.  Large sums over the batch of products are
+computed by rows of the result: *split* over the lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from graphgpu.backends.numpy.slicing import Relation, relation
+from graphgpu.nodes import Node
+from graphgpu.ops.convolution_operations import ConvolutionFamily
+from graphgpu.ops.elementwise import Cast, Elementwise
+from graphgpu.ops.matrix_product import Matmul
+from graphgpu.ops.pooling_operations import Pooling
+from graphgpu.ops.shape import Transpose
+from graphgpu.ops.window_picks import Selection
+
+__all__ = ["Kind", "Loop", "Phase", "Work", "divide"]
+
+Kind: TypeAlias = Literal["tile", "rows", "split"]
+Place: TypeAlias = tuple[int, int, str]
+"""Phase, place in the phase, kind."""
+
+_SPLIT = 2**15
+"""Elements from which a product over the batch is split by rows of the result."""
+
+
+@dataclass(eq=False)
+class Loop:
+    """Nodes that are computed together, block by block."""
+
+    kind: Kind
+    nodes: list[Node] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Phase:
+    """Loops that every lane runs over its images, then what is computed once."""
+
+    loops: list[Loop] = field(default_factory=list)
+    serial: list[Node] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Work:
+    """What is computed where.
+
+    ``relations`` has the nodes that are cut along the batch; ``tiles`` those of
+    them that are kept as tiles [H, B, W, C]; ``loop_of`` the loop of each, and
+    of products that are split.  The first phase has no loops.
+    """
+
+    count: int
+    phases: list[Phase]
+    relations: dict[Node, Relation]
+    tiles: set[Node]
+    loop_of: dict[Node, Loop]
+
+    def is_batched(self, node: Node) -> bool:
+        """Whether the node's value has the batch's axis and is cut along it."""
+        return node in self.relations and not self.relations[node].total
+
+    def total(self, node: Node) -> bool:
+        """Whether the node is a sum over the images, made of those over blocks."""
+        return node in self.relations and self.relations[node].total
+
+
+def divide(nodes: Sequence[Node], count: int | None) -> Work:
+    """Assign nodes (in topological order) to the loops of phases.
+
+    ``count`` is the size of the batch; None leaves everything to the serial part.
+    """
+    relations = _relations(nodes, count) if count is not None else {}
+    tiles = _tiles(relations)
+    placed = _Placing(relations, tiles)
+    for node in nodes:
+        if node.operation is not None:
+            placed.place(node)
+    return placed.work(nodes, count or 0)
+
+
+def _relations(nodes: Sequence[Node], count: int) -> dict[Node, Relation]:
+    """Return the relation of every node that depends on the batch image by image."""
+    found: dict[Node, Relation] = {}
+    for node in nodes:
+        if node.operation is None:
+            if _is_input(node, count):
+                found[node] = Relation(())
+            continue
+        cut = relation(node, count)
+        if cut is None:
+            continue
+        reads = zip(node.inputs, cut.sliced, strict=True)
+        if any(s and n in found and not found[n].total for n, s in reads):
+            found[node] = cut
+    return found
+
+
+def _is_input(node: Node, count: int) -> bool:
+    """Whether a leaf is an input of the program with the batch's axis."""
+    kind = type(node.variable).__name__
+    return kind == "Placeholder" and node.tensor.ndim > 0 and node.shape[0] == count
+
+
+def _tiles(relations: dict[Node, Relation]) -> set[Node]:
+    """Return the images: what convolutions and poolings read or write.
+
+    And what elementwise operations make of that.
+    """
+    seeds: list[Node] = []
+    for node, cut in relations.items():
+        if isinstance(node.operation, ConvolutionFamily | Pooling | Selection):
+            seeds += [n for n, s in zip(node.inputs, cut.sliced, strict=True) if s]
+            seeds += [] if cut.total else [node]
+    found: set[Node] = set()
+    while seeds:
+        node = seeds.pop()
+        if node in found or not _is_image(node, relations):
+            continue
+        found.add(node)
+        near = [r for r in node.readers if _passes(r)]
+        seeds += near + (list(node.inputs) if _passes(node) else [])
+    return {n for n in found if n.operation is not None}
+
+
+def _passes(node: Node) -> bool:
+    return isinstance(node.operation, Elementwise | Cast)
+
+
+def _is_image(node: Node, relations: dict[Node, Relation]) -> bool:
+    cut = relations.get(node)
+    return cut is not None and not cut.total and _ndim(node) == 4
+
+
+def _ndim(node: Node) -> int:
+    return getattr(node.type, "ndim", 0)
+
+
+class _Placing:
+    """Finds the earliest place for one node after the other."""
+
+    def __init__(self, relations: dict[Node, Relation], tiles: set[Node]) -> None:
+        self.relations = relations
+        self.tiles = tiles
+        self.places: dict[Node, Place] = {}
+        self.serial: dict[Node, int] = {}
+
+    def place(self, node: Node) -> None:
+        """Assign a node whose inputs have been assigned."""
+        cut = self.relations.get(node)
+        if cut is not None and not (cut.total and self._is_split(node)):
+            self._in_loop(node)
+            return
+        if self._is_split(node):
+            phase = max((self._ready(n) for n in _operands(node)), default=0)
+            self.places[node] = (max(phase, 1), 0, "split")
+            return
+        self.serial[node] = max((self._ready(n) - 1 for n in node.inputs), default=0)
+
+    def _ready(self, node: Node) -> int:
+        """Return the first phase whose loops can read all of a value."""
+        if node in self.places:
+            return self.places[node][0] + 1
+        return self.serial.get(node, 0) + 1
+
+    def _in_loop(self, node: Node) -> None:
+        cut = self.relations[node]
+        kind = "tile" if self._touches_tiles(node) else "rows"
+        phase, sub = 1, 0
+        for parent, sliced in zip(node.inputs, cut.sliced, strict=True):
+            near = self._is_batched(parent)
+            if sliced and near and parent in self.places:
+                there, before, other = self.places[parent]
+                after = before + (other != kind)
+            elif sliced and near:
+                there, after = 1, 0
+            else:
+                there, after = self._ready(parent), 0
+            phase, sub = max((phase, sub), (there, after))
+        self.places[node] = (phase, sub, kind)
+
+    def _is_batched(self, node: Node) -> bool:
+        return node in self.relations and not self.relations[node].total
+
+    def _touches_tiles(self, node: Node) -> bool:
+        cut = self.relations[node]
+        reads = zip(node.inputs, cut.sliced, strict=True)
+        images = isinstance(node.operation, ConvolutionFamily | Pooling | Selection)
+        return (
+            images or node in self.tiles or any(s and n in self.tiles for n, s in reads)
+        )
+
+    def _is_split(self, node: Node) -> bool:
+        """Whether it is a large product XᵀG over the batch."""
+        if not isinstance(node.operation, Matmul) or len(node.shape) != 2:
+            return False
+        left = node.inputs[0]
+        if not isinstance(left.operation, Transpose):
+            return False
+        source = left.inputs[0]
+        large = node.shape[0] * node.shape[1] >= _SPLIT
+        return large and self._is_batched(source) and self._is_batched(node.inputs[1])
+
+    def work(self, nodes: Sequence[Node], count: int) -> Work:
+        """Return phases and loops in order."""
+        last = max(
+            [p for p, _, _ in self.places.values()] + list(self.serial.values()),
+            default=0,
+        )
+        phases = [Phase() for _ in range(last + 1)]
+        loops: dict[Place, Loop] = {}
+        loop_of: dict[Node, Loop] = {}
+        for node in nodes:
+            if node in self.places:
+                place = self.places[node]
+                loop = loops.setdefault(place, Loop(place[2]))  # type: ignore[arg-type]
+                loop.nodes.append(node)
+                loop_of[node] = loop
+            elif node in self.serial:
+                phases[self.serial[node]].serial.append(node)
+        for place in sorted(loops):
+            phases[place[0]].loops.append(loops[place])
+        return Work(count, phases, self.relations, self.tiles, loop_of)
+
+
+def _operands(node: Node) -> Collection[Node]:
+    return node.inputs

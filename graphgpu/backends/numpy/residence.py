@@ -1,0 +1,212 @@
+"""What is kept between loops, and what is computed again where it is read.
+
+A value that is read in the loop that computes it alone lives in scratch memory,
+in cache.  Any other must be kept for the whole batch, unless it takes few passes
+to make it again from what is kept: a normalised activation costs less time to
+compute twice than to write to memory and read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from graphgpu.backends.numpy.loops import Loop, Work
+from graphgpu.backends.numpy.pairs import partner_of
+from graphgpu.backends.numpy.slicing import Relation
+from graphgpu.graph import Operation
+from graphgpu.nodes import Node
+from graphgpu.ops.convolution_operations import ConvolutionInputGradient
+from graphgpu.ops.elementwise import Elementwise
+from graphgpu.ops.expression import Apply, Tree, parse
+from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
+from graphgpu.ops.slicing import Slice
+from graphgpu.ops.tuples import Item
+
+__all__ = ["Residence", "is_view", "settle"]
+
+_CHEAP = frozenset(
+    "add subtract multiply negative abs maximum minimum square equal not_equal less "
+    "less_equal greater greater_equal logical_and logical_or logical_not where".split()
+)
+_LIMIT = 4
+"""The passes over a block that computing a value again may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Residence:
+    """What is kept, and what each loop computes.
+
+    ``kept`` are the batched values that outlive their loop; ``flat`` those of them
+    that are kept in their logical layout, as something reads all of them.
+    ``bodies`` has the nodes of each loop with those that it computes again.
+    """
+
+    kept: frozenset[Node]
+    flat: frozenset[Node]
+    bodies: dict[Loop, tuple[Node, ...]]
+
+
+def is_view(node: Node, tiles: Collection[Node]) -> bool:
+    """Whether a node's value is its input's memory, seen another way."""
+    operation = node.operation
+    if isinstance(operation, Transpose | BroadcastTo | Slice | Item):
+        return True
+    if not isinstance(operation, Reshape):
+        return False
+    source = node.inputs[0]
+    while isinstance(source.operation, Reshape):
+        source = source.inputs[0]
+    strided = isinstance(source.operation, Transpose | BroadcastTo | Slice)
+    return not strided and source not in tiles
+
+
+def settle(work: Work, outputs: Collection[Node], again: bool = True) -> Residence:
+    """Decide for every batched value; ``again`` allows computing again."""
+    readers = _foreign_readers(work, outputs)
+    kept: set[Node] = set()
+    passes: dict[Node, float] = {}
+    for node in work.relations:
+        passes[node] = _decide(node, work, readers, passes, kept, again)
+    flat = {
+        n
+        for n in kept
+        if n not in work.tiles or None in readers[n] or _read_by_rows(readers[n])
+    }
+    bodies = {
+        loop: tuple(_body(loop, work, kept))
+        for phase in work.phases
+        for loop in phase.loops
+    }
+    return Residence(frozenset(kept), frozenset(flat), bodies)
+
+
+def _foreign_readers(
+    work: Work, outputs: Collection[Node]
+) -> dict[Node, set[Loop | None]]:
+    """Return the other loops that read each value; None if all of it is read."""
+    readers: dict[Node, set[Loop | None]] = {n: set() for n in work.relations}
+    wanted = set(outputs)
+    for node in reversed(work.relations):
+        if not work.is_batched(node):
+            continue
+        found = readers[node]
+        if node in wanted:
+            found.add(None)
+        for reader in node.readers:
+            loop = work.loop_of.get(reader)
+            cut = work.relations.get(reader)
+            if loop is None or cut is None:
+                found.add(None)
+            elif loop is not work.loop_of.get(node):
+                found.add(loop)
+            if cut is not None and any(
+                n is node and not s
+                for n, s in zip(reader.inputs, cut.sliced, strict=True)
+            ):
+                found.add(None)
+        if node.operation is not None and is_view(node, work.tiles):
+            source = node.inputs[0]
+            if work.is_batched(source):
+                readers[source] |= found
+    return readers
+
+
+def _reads_all(reader: Node, cut: Relation, node: Node) -> bool:
+    """Whether a block of the reader reads all images of the node."""
+    reads = zip(reader.inputs, cut.sliced, strict=True)
+    return any(n is node and not sliced for n, sliced in reads)
+
+
+def _decide(
+    node: Node,
+    work: Work,
+    readers: dict[Node, set[Loop | None]],
+    passes: dict[Node, float],
+    kept: set[Node],
+    again: bool,
+) -> float:
+    """Return the passes that another loop needs for the value; keep it if many."""
+    if node.operation is None or not work.is_batched(node):
+        return 0.0
+    if is_view(node, work.tiles):
+        return passes.get(node.inputs[0], 0.0)
+    cut = work.relations[node]
+    cost = _passes(node.operation) if again else float("inf")
+    for parent, sliced in zip(node.inputs, cut.sliced, strict=True):
+        if sliced and work.is_batched(parent):
+            cost += passes[parent]
+    if not readers[node]:
+        return cost
+    if cost <= _LIMIT and None not in readers[node]:
+        return cost
+    kept.add(node)
+    return 0.0
+
+
+def _passes(operation: Operation) -> float:
+    """Return how many cheap passes an operation takes; infinitely many if others."""
+    if not isinstance(operation, Elementwise):
+        return float("inf")
+    return _count(parse(operation.expression))
+
+
+def _count(tree: Tree) -> float:
+    if not isinstance(tree, Apply):
+        return 0.0
+    own = 1.0 if tree.primitive in _CHEAP else float("inf")
+    return own + sum(_count(a) for a in tree.arguments)
+
+
+def _read_by_rows(readers: Collection[Loop | None]) -> bool:
+    return any(loop is not None and loop.kind != "tile" for loop in readers)
+
+
+def _body(loop: Loop, work: Work, kept: Collection[Node]) -> Sequence[Node]:
+    """Return the nodes of a loop, each after those that it computes again for it."""
+    if loop.kind == "split":
+        return loop.nodes
+    body: dict[Node, None] = {}
+    own = set(loop.nodes)
+    for node in loop.nodes:
+        stack = [node]
+        while stack:
+            here = stack[-1]
+            missing = [
+                n
+                for n in _sources(here, work, own)
+                if n not in body and n not in own and n not in kept and n.operation
+            ]
+            if missing:
+                stack += missing
+            else:
+                body.setdefault(stack.pop())
+    return _needed(tuple(body), own, work, kept)
+
+
+def _needed(
+    body: Sequence[Node], own: Collection[Node], work: Work, kept: Collection[Node]
+) -> Sequence[Node]:
+    """Drop what only other loops read, which compute it again."""
+    read: set[Node] = set()
+    result: list[Node] = []
+    for node in reversed(body):
+        stays = node in own and (node in kept or work.total(node))
+        if stays or node in read:
+            result.append(node)
+            read.update(_sources(node, work, own))
+    return result[::-1]
+
+
+def _sources(node: Node, work: Work, own: Collection[Node]) -> list[Node]:
+    """Return the batched inputs that a block reads its own images of."""
+    cut = work.relations.get(node)
+    if cut is None:
+        return []
+    reads = zip(node.inputs, cut.sliced, strict=True)
+    found = [n for n, s in reads if s and work.is_batched(n)]
+    if isinstance(node.operation, ConvolutionInputGradient):
+        partner = partner_of(node, own)
+        if partner is not None:
+            found += _sources(partner, work, own)
+    return found

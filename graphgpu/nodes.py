@@ -1,0 +1,66 @@
+"""A schedule with its sizes known: what backends translate into kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from graphgpu.graph import Operation, Variable
+from graphgpu.schedule import Schedule
+from graphgpu.types import TensorType, Type
+
+__all__ = ["Node", "concrete"]
+
+
+@final
+class Node:
+    """A variable of a schedule: its operation and its type have no named sizes."""
+
+    __slots__ = ("index", "inputs", "operation", "readers", "type", "variable")
+
+    def __init__(
+        self,
+        index: int,
+        variable: Variable,
+        operation: Operation | None,
+        inputs: tuple[Node, ...],
+        type_: Type,
+    ) -> None:
+        self.index = index
+        self.variable = variable
+        self.operation = operation
+        self.inputs = inputs
+        self.type = type_
+        self.readers: list[Node] = []
+
+    @property
+    def tensor(self) -> TensorType:
+        """The type, where it is that of an array."""
+        assert isinstance(self.type, TensorType), self
+        return self.type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        shape = self.tensor.shape
+        return shape  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        kind = self.operation.kind() if self.operation else "leaf"
+        inputs = ", ".join(str(n.index) for n in self.inputs)
+        return f"{self.index}: {kind}({inputs}) {self.type}"
+
+
+def concrete(plan: Schedule, sizes: Mapping[str, int]) -> dict[Variable, Node]:
+    """Return a node for every variable of a schedule, in its order."""
+    nodes: dict[Variable, Node] = {}
+    for index, variable in enumerate(plan.order):
+        operation = variable.operation
+        if operation is not None and sizes:
+            operation = operation.specialize(sizes)
+        inputs = tuple(nodes[v] for v in plan.inputs[variable])
+        node = Node(index, variable, operation, inputs, variable.type.at(sizes))
+        for parent in dict.fromkeys(inputs):
+            parent.readers.append(node)
+        nodes[variable] = node
+    return nodes

@@ -1,0 +1,1 @@
+"""The parts of ``tools/bench.py``: nets, peers, timing, agreement, report."""
