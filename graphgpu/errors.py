@@ -10,6 +10,7 @@
     ├── CompileError          compile() was given something it cannot use
     ├── InputError            (a ValueError) calling a program, setting a value
     ├── ComputeError          (an ArithmeticError) an operation failed while running
+    │   └── NonFiniteError    check_finite found a value that is NaN or infinite
     ├── DeviceError           (a RuntimeError) a device that is not there
     ├── DataError             (a ValueError) a data file is absent or damaged
     ├── SaveError             (an OSError) a file that cannot be read or written
@@ -19,6 +20,8 @@ A message says what was expected, what came, where the node was created, and
 the cure.  Nothing has changed when one is raised: parameters, files and
 checkpoints are as they were.
 """
+
+from typing import Any
 
 __all__ = [
     "CompileError",
@@ -31,6 +34,7 @@ __all__ = [
     "GraphGPUError",
     "InputError",
     "MissingDependencyError",
+    "NonFiniteError",
     "SaveError",
     "ShapeError",
 ]
@@ -69,6 +73,17 @@ class InputError(GraphGPUError, ValueError):
 
 class ComputeError(GraphGPUError, ArithmeticError):
     """An operation failed while a program ran: a singular matrix, say."""
+
+
+class NonFiniteError(ComputeError):
+    """A value is NaN or infinite, in a program made with ``check_finite``."""
+
+    variable: Any = None
+    """The node that computed it, or the leaf that holds it."""
+    index: tuple[int, ...] = ()
+    """Where the first such element is."""
+    inputs: tuple[Any, ...] = ()
+    """The ranges of what it was computed from, input by input."""
 
 
 class DeviceError(GraphGPUError, RuntimeError):

@@ -42,6 +42,7 @@ from graphgpu.request import (
     warn_forgotten,
 )
 from graphgpu.rewrite import rewrite
+from graphgpu.rewrite.recompute import recompute
 from graphgpu.schedule import schedule
 
 __all__ = ["Program", "compile", "evaluate"]
@@ -166,8 +167,29 @@ class Program:
         return self._specialized[key]
 
     def _translate(self, sizes: Mapping[str, int]) -> _Specialization:
-        nodes = concrete(self._schedule, sizes)
-        values = [nodes[v] for v in self._schedule.outputs]
+        """Return the program for given sizes, within the budget if there is one."""
+        outputs: Sequence[Variable] = self._schedule.outputs
+        clones: Collection[Variable] = ()
+        if self._options.memory_budget is not None:
+
+            def measure(found: Sequence[Variable], again: Collection[Variable]) -> int:
+                return self._build(found, again, sizes).executable.plan().peak_bytes
+
+            budget = self._options.memory_budget
+            chosen = recompute(outputs, sizes, budget, measure)
+            outputs, clones = chosen.outputs, chosen.clones
+        return self._build(outputs, clones, sizes)
+
+    def _build(
+        self,
+        outputs: Sequence[Variable],
+        clones: Collection[Variable],
+        sizes: Mapping[str, int],
+    ) -> _Specialization:
+        """Return the program of rewritten outputs, translated for the device."""
+        plan = schedule(outputs)
+        nodes = concrete(plan, sizes)
+        values = [nodes[v] for v in plan.outputs]
         count = len(values) - len(self.updates)
         missing = itertools.count(len(nodes))
         targets = [
@@ -188,6 +210,7 @@ class Program:
             dict(sizes),
             self._options.threads,
             self._options.fused,
+            frozenset(nodes[v] for v in clones if v in nodes),
         )
         like = next(iter(self._specialized.values()), None)
         executable = self.device.translate(task, like.executable if like else None)
@@ -226,6 +249,7 @@ def compile(
     device: str = "auto",
     seed: int = 0,
     threads: int | None = None,
+    memory_budget: int | str | None = None,
     passes: Collection[str] | None = None,
     debug: bool = False,
 ) -> Program:
@@ -249,6 +273,10 @@ def compile(
     threads
         How many threads of the CPU may work; as many as there are cores, if not
         given.  The results have the same bits for every number.
+    memory_budget
+        The most bytes that ``plan().peak_bytes`` may come to, as a number or as
+        ``"2GiB"``: activations are then computed again in the backward pass where
+        that costs least.  Results have the same bits.
     passes
         The rewriting passes to be used (``graphgpu.rewrite.PASSES``), and
         ``"fuse"``, by which operations are computed together, block by block;
@@ -260,7 +288,8 @@ def compile(
     ------
     CompileError
         An input is no placeholder or named twice; a placeholder that is needed
-        is not among the inputs; an update does not fit; an option is unknown.
+        is not among the inputs; an update does not fit; an option is unknown.  At
+        the first call with given sizes: they do not fit in the memory budget.
     DeviceError
         The device cannot be used.
 
@@ -277,7 +306,7 @@ def compile(
     outputs = snapshot(outputs)
     chosen = select(device)
     checked = check_updates({} if updates is None else updates)
-    options = Options.checked(seed, threads, passes, debug)
+    options = Options.checked(seed, threads, memory_budget, passes, debug)
     program = Program(listed, outputs, checked, chosen, options)
     if checked:
         warn_forgotten([*flatten(outputs), *checked.values()], checked)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphgpu.bytesize import parse_bytes
 from graphgpu.dtypes import Array
 from graphgpu.errors import CompileError, GraphError
 from graphgpu.graph import Placeholder, Stored, Variable, as_variable, describe
@@ -39,6 +40,7 @@ class Options:
 
     seed: int = 0
     threads: int = 1
+    memory_budget: int | None = None
     passes: tuple[str, ...] = PASSES
     fused: bool = True
     debug: bool = False
@@ -47,6 +49,7 @@ class Options:
     def checked(
         seed: object,
         threads: object,
+        memory_budget: Any,
         passes: Collection[str] | None,
         debug: object,
     ) -> Options:
@@ -69,6 +72,7 @@ class Options:
         return Options(
             int(seed),
             threads,
+            None if memory_budget is None else parse_bytes(memory_budget),
             tuple(p for p in PASSES if p in chosen),
             "fuse" in chosen,
             bool(debug),

@@ -20,7 +20,7 @@ LAYERS = [
     ["ops"],
     ["gradient"],
     ["control"],
-    ["schedule", "memory", "order", "bytesize", "interrupts"],
+    ["schedule", "memory", "order", "bytesize", "interrupts", "reference"],
     ["rewrite"],
     ["binding", "plan"],
     ["nodes", "request"],

@@ -28,6 +28,12 @@ class Task:
     sizes: Mapping[str, int]
     threads: int
     fused: bool = True
+    late: frozenset[Node] = frozenset()
+    """What is to be computed as late as can be: it is computed again."""
+    checked: bool = False
+    """Whether every value is to be finite; then nothing is computed together."""
+    debug: bool = False
+    """Whether the device is to check its own work."""
 
 
 class Executable(ABC):

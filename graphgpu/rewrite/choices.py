@@ -59,7 +59,7 @@ def with_itself(v: Variable) -> Variable | None:
 
 @simplify.on(LogicalAnd, LogicalOr)
 def known_truth(v: Variable) -> Variable | None:
-    """X and true = x or false = x; x and false = false, x or true = true."""
+    """x and true = x or false = x; x and false = false, x or true = true."""
     neutral = made_by(v, LogicalAnd)
     for x, y in either_way(v):
         known = number(y)
@@ -70,7 +70,7 @@ def known_truth(v: Variable) -> Variable | None:
 
 @simplify.on(LogicalNot)
 def negated(v: Variable) -> Variable | None:
-    """Not not x = x, not x = y is x ≠ y, not x ≠ y is x = y."""
+    """not not x = x, not x = y is x ≠ y, not x ≠ y is x = y."""
     (x,) = v.inputs
     if made_by(x, LogicalNot) and x.inputs[0].dtype == v.dtype:
         return x.inputs[0]

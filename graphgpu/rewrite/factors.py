@@ -74,14 +74,14 @@ def _factored(
 
 @factors.on(Multiply)
 def scaled_again(v: Variable, graph: Draft) -> Variable | None:
-    """A (b x) = (a b) x, where a and b are both the same along an axis of x."""
+    """a (b x) = (a b) x, where a and b are both the same along an axis of x."""
     if v.dtype.name not in ("float32", "float64"):
         return None
     for a, product in either_way(v):
-        if not made_by(product, Multiply):
+        if not made_by(product, Multiply) or a.shape == v.shape:
             continue
         for b, x in either_way(product):
-            if x.shape != v.shape or not _is_smaller(a, b, v):
+            if b.shape == v.shape or x.shape != v.shape or not _is_smaller(a, b, v):
                 continue
             if graph.readers(product) == 1:
                 return fit((a * b) * x, v)

@@ -9,7 +9,7 @@ is the order to run it in.  Nothing may merge equal nodes afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from graphgpu.schedule import look_through
 
 __all__ = ["Measure", "Recomputed", "estimate", "recompute"]
 
-Measure: TypeAlias = Callable[[tuple[Variable, ...]], int]
+Measure: TypeAlias = Callable[[tuple[Variable, ...], Collection[Variable]], int]
 """The peak in bytes of the program that computes some outputs."""
 
 _STEP = 0.995
@@ -72,7 +72,8 @@ def recompute(
     budget
         The most bytes.
     measure
-        Returns the peak of a program for some outputs; :func:`estimate` if None.
+        Returns the peak of a program for outputs, given the clones among their
+        ancestors; :func:`estimate` if None.
     cost
         Returns what a node costs from its FLOPs and the bytes that it reads and
         writes, in any unit; an estimate if None.
@@ -83,8 +84,8 @@ def recompute(
         Nothing tried fits; the message names the least that was reached.
     """
     outputs = tuple(outputs)
-    measured = measure or (lambda found: estimate(found, sizes))
-    plain = measured(outputs)
+    measured = measure or (lambda found, _: estimate(found, sizes))
+    plain = measured(outputs, ())
     if plain <= budget:
         return Recomputed(outputs, plain)
     program = Program(outputs, sizes, cost)
@@ -193,7 +194,8 @@ class _Search:
     def _built(self, chosen: _Candidate) -> Recomputed:
         outputs, clones, became = _build(self._program, self._outputs, chosen.dropped)
         extra = chosen.flops / max(1, self._frontier[0].flops) - 1
-        return Recomputed(outputs, self._measure(outputs), clones, became, extra)
+        peak = self._measure(outputs, clones)
+        return Recomputed(outputs, peak, clones, became, extra)
 
 
 def _build(

@@ -61,7 +61,7 @@ def passed_on(v: Variable) -> Variable | None:
 
 @simplify.on(Add)
 def plus_nothing(v: Variable) -> Variable | None:
-    """X + (-0) = x; of integers, x + 0 = x."""
+    """x + (-0) = x; of integers, x + 0 = x."""
     nothing = -0.0 if is_floating(v.dtype) else 0
     for x, y in either_way(v):
         if is_number(y, nothing):
@@ -71,14 +71,14 @@ def plus_nothing(v: Variable) -> Variable | None:
 
 @simplify.on(Subtract)
 def minus_nothing(v: Variable) -> Variable | None:
-    """X - 0 = x."""
+    """x - 0 = x."""
     x, y = v.inputs
     return fit(x, v) if is_number(y, 0) else None
 
 
 @simplify.on(Add)
 def plus_negative(v: Variable) -> Variable | None:
-    """X + (-y) = x - y."""
+    """x + (-y) = x - y."""
     for x, y in either_way(v):
         if made_by(y, Negative):
             return fit(x - y.inputs[0], v)
@@ -87,7 +87,7 @@ def plus_negative(v: Variable) -> Variable | None:
 
 @simplify.on(Subtract)
 def minus_negative(v: Variable) -> Variable | None:
-    """X - (-y) = x + y."""
+    """x - (-y) = x + y."""
     x, y = v.inputs
     return fit(x + y.inputs[0], v) if made_by(y, Negative) else None
 
@@ -160,7 +160,7 @@ def square_of_sign(v: Variable) -> Variable | None:
 
 @simplify.on(Multiply)
 def times_one(v: Variable) -> Variable | None:
-    """X · 1 = x, x · (-1) = -x."""
+    """x · 1 = x, x · (-1) = -x."""
     for x, y in either_way(v):
         found = number(y)
         if found == 1:
@@ -172,14 +172,14 @@ def times_one(v: Variable) -> Variable | None:
 
 @simplify.on(Multiply)
 def times_itself(v: Variable) -> Variable | None:
-    """X · x = x²."""
+    """x · x = x²."""
     x, y = v.inputs
     return apply(Square(), x) if x is y and v.dtype.kind != "b" else None
 
 
 @simplify.on(Divide)
 def divided_by_one(v: Variable) -> Variable | None:
-    """X / 1 = x, x / (-1) = -x."""
+    """x / 1 = x, x / (-1) = -x."""
     x, y = v.inputs
     if is_number(y, 1):
         return fit(x, v)
@@ -188,7 +188,7 @@ def divided_by_one(v: Variable) -> Variable | None:
 
 @simplify.on(Divide)
 def divided_by_power_of_two(v: Variable) -> Variable | None:
-    """X / 2ⁿ = x · 2⁻ⁿ."""
+    """x / 2ⁿ = x · 2⁻ⁿ."""
     x, y = v.inputs
     found = number(y)
     if found is None or not found or not isfinite(found):

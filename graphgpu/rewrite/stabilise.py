@@ -64,7 +64,7 @@ def one_minus(v: Variable) -> Variable | None:
 
 @stabilise.on(Log)
 def log_of_softmax(v: Variable) -> Variable | None:
-    """Log softmax x = log_softmax x."""
+    """log softmax x = log_softmax x."""
     (y,) = v.inputs
     operation = y.operation
     if not isinstance(operation, Softmax):
@@ -74,7 +74,7 @@ def log_of_softmax(v: Variable) -> Variable | None:
 
 @stabilise.on(Log)
 def log_of_sigmoid(v: Variable) -> Variable | None:
-    """Log σ(x) = -ζ(-x), log(1 - σ(x)) = -ζ(x), ζ being the softplus."""
+    """log σ(x) = -ζ(-x), log(1 - σ(x)) = -ζ(x), ζ being the softplus."""
     (y,) = v.inputs
     if made_by(y, Sigmoid):
         return -softplus(-y.inputs[0])
@@ -110,7 +110,7 @@ def log_of_one_plus_exp(v: Variable) -> Variable | None:
 
 @stabilise.on(Log)
 def log_of_sum_of_exp(v: Variable) -> Variable | None:
-    """Log Σ eˣ = logsumexp x."""
+    """log Σ eˣ = logsumexp x."""
     (total,) = v.inputs
     operation = total.operation
     if not isinstance(operation, Sum) or not made_by(total.inputs[0], Exp):

@@ -295,6 +295,14 @@ def test_steps_of_another_python_thread_go_on_in_threads(team):
     assert [*x, *y] == [1, 1, 1, 1]
 
 
+def test_a_step_inside_a_step_goes_on_in_threads(team):
+    x, y = shared(2), shared(2)
+    inner = ready(make(ADD, team, x=y)[1])
+    outer = ready(make(ADD, team, "add add", action=inner.run, x=x)[1])
+    outer.run()
+    assert [*x, *y] == [2, 2, 2, 2]
+
+
 def test_an_idle_process_sleeps(team):
     program = ready(make(ADD, team, "add add", x=shared(2))[1])
     program.run()

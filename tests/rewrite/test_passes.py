@@ -230,3 +230,11 @@ def test_every_pass_is_documented_by_its_name():
         "products",
         "fold_batch_norm",
     )
+
+
+def test_rules_are_shown_as_mathematics():
+    x = gg.placeholder("x", ("n",))
+    result = rewrite([x * 1.0, gg.square(gg.abs(x))])
+    assert result.log == (
+        "simplify: 1 x · 1 = x, x · (-1) = -x, 1 (-x)² = x², |x|² = x²",
+    )

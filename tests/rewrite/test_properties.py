@@ -87,7 +87,6 @@ BITWISE = [
     (guarded(gg.multiply), 2),
     (guarded(gg.divide), 2),
     (guarded(gg.minimum), 2),
-    (guarded(gg.power), 2),
     (guarded(choice), 2),
     (guarded(negative_choice), 2),
 ]
@@ -113,28 +112,29 @@ def graphs(draw, functions, reduce):
         return [x, y], outputs
 
 
+def stacked(x):
+    """Return a product of matrices: of a stack, if the size of x is known."""
+    if isinstance(x.shape[1], int):
+        return x @ gg.constant(np.ones((2, x.shape[1], 2), x.dtype))
+    return x.T @ x
+
+
 def reduced(draw, x):
     """Return x reduced, multiplied as a matrix, or with noise."""
-    choice = draw(st.integers(0, 6))
     axes = draw(st.sets(st.integers(0, x.ndim - 1))) if x.ndim else set()
     axes, keepdims = tuple(sorted(axes)), draw(st.booleans())
-    if choice == 0:
-        return x.sum(axes, keepdims)
-    if choice == 1:
-        return x.mean(axes, keepdims)
-    if choice == 2 and x.ndim:
-        return gg.logsumexp(x, -1, keepdims)
-    if choice == 3 and x.ndim == 2:
-        return (
-            x @ gg.constant(np.ones((2, x.shape[1], 2), x.dtype))
-            if (isinstance(x.shape[1], int))
-            else x.T @ x
-        )
-    if choice == 4:
-        return gg.dropout(x, 0.5)
-    if choice == 5:
-        return x + 0.1 * gg.random_normal(x.shape, dtype=x.dtype)
-    return gg.softmax(x) if x.ndim else x
+    functions = [
+        lambda: x.sum(axes, keepdims),
+        lambda: x.mean(axes, keepdims),
+        lambda: gg.dropout(x, 0.5),
+        lambda: x + 0.1 * gg.random_normal(x.shape, dtype=x.dtype),
+    ]
+    if x.ndim:
+        functions.append(lambda: gg.logsumexp(x, -1, keepdims))
+        functions.append(lambda: gg.softmax(x))
+    if x.ndim == 2:
+        functions.append(lambda: stacked(x))
+    return draw(st.sampled_from(functions))()
 
 
 SMOOTH = [

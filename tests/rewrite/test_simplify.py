@@ -43,9 +43,7 @@ SAME = {
     "1 / x": (lambda x: 1.0 / x, ["reciprocal"]),
     "1 / √x": (lambda x: 1.0 / gg.sqrt(x), ["rsqrt"]),
     "x¹": (lambda x: gg.power(x, 1.0), []),
-    "x²": (lambda x: gg.power(x, gg.constant(2.0)), ["square"]),
     "x⁰": (lambda x: gg.power(x, 0.0), ["broadcast_to"]),
-    "x⁻¹": (lambda x: gg.power(x, -1.0), ["reciprocal"]),
     "cast of cast": (lambda x: x.cast("float64").cast("float32"), []),
     "widened twice": (
         lambda x: x.cast("float16").cast("float32").cast("float64"),
@@ -91,12 +89,16 @@ def test_what_would_change_a_special_value_stays(name):
     assert kinds(result) == [v.operation.kind() for v in Graph(y) if v.operation]
 
 
-@pytest.mark.parametrize("exponent", [3.0, 4.0])
+@pytest.mark.parametrize("exponent", [-1.0, 2.0, 3.0, 4.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_small_powers_are_products(exponent, dtype):
     x = vector(dtype)
     result = compare(
-        [x], [gg.power(x, exponent)], [SPECIAL.astype(dtype)], EXACT, close
+        [x],
+        [gg.power(x, gg.constant(exponent, dtype))],
+        [SPECIAL.astype(dtype)],
+        EXACT,
+        close,
     )
     assert "power" not in kinds(result)
 

@@ -31,6 +31,7 @@ from graphgpu.backends.numpy.translation import (
 )
 from graphgpu.dtypes import Array, DType
 from graphgpu.nodes import Node
+from graphgpu.ops.elementwise import Elementwise
 from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
 from graphgpu.ops.slicing import Slice, python_slices
 from graphgpu.ops.tuples import Item
@@ -58,6 +59,8 @@ class Body:
         self.kernels: dict[str, dict[int, tuple[TileKernel, list[View]]]] = {}
         self.node: Node | None = None
         self.nodes: frozenset[Node] = frozenset()
+        self.last_reader: dict[Node, Node] = {}
+        """Which node reads a value last, where nothing outside reads it."""
         self.start = whole.clock
         self._late: int | None = None
         self._before: Body | None = None
@@ -227,12 +230,34 @@ class Body:
         if tile:
             b, c, h, w = shape
             shape = (h, b, w, c)
+        reused = self._dying(node, shape, type_.dtype, tile)
+        if reused is not None:
+            return reused
         label = label_of(node, index)
         scope: Scope = "lane" if self.in_blocks else "whole"
         buffer = self.whole.buffer(
             label, shape, type_.dtype, scope, cut=self.cut, variable=node.variable
         )
         return Value(View(buffer), shape, tile)
+
+    def _dying(
+        self, node: Node, shape: tuple[int, ...], dtype: DType, tile: bool
+    ) -> Value | None:
+        """Return an operand that an elementwise operation may overwrite: read last."""
+        if not isinstance(node.operation, Elementwise) or self.whole.plain:
+            return None
+        values = self._local if self.in_blocks else self.whole.homes
+        for parent in node.inputs:
+            if self.last_reader.get(parent) is not node or parent not in values:
+                continue
+            value = values[parent][0]
+            buffer = value.view.buffer
+            own = not value.view.makers and not buffer.kept and buffer.array is None
+            scratch = buffer.scope == ("lane" if self.in_blocks else "whole")
+            alike = (value.shape, value.dtype, value.tile) == (shape, dtype, tile)
+            if own and scratch and alike and buffer.parent is None:
+                return value
+        return None
 
     def of_loop(self, loop: object) -> None:
         """Say which loop the body is of."""

@@ -49,7 +49,12 @@ class NumpyExecutable(Executable):
         self.task = task
         self.arena = arena or Arena()
         self.code: Code = translate(
-            task.nodes, task.outputs, task.updates, fused=task.fused
+            task.nodes,
+            task.outputs,
+            task.updates,
+            fused=task.fused,
+            late=task.late,
+            checked=task.checked,
         )
         self.layout: Layout = lay_out(self.code)
         self._lanes = Lanes(self.code.whole.lanes, task.threads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal, TypeAlias
 
 from graphgpu.backends.numpy.slicing import Relation, relation
@@ -32,6 +33,10 @@ Place: TypeAlias = tuple[int, int, str]
 
 _SPLIT = 2**15
 """Elements from which a product over the batch is split by rows of the result."""
+_LARGE = 2**20
+"""Bytes of a value from which a product over the batch that reads it is not put off."""
+_LAST = 10**9
+"""The place of a loop that runs after the others of its phase."""
 
 
 @dataclass(eq=False)
@@ -74,10 +79,14 @@ class Work:
         return node in self.relations and self.relations[node].total
 
 
-def divide(nodes: Sequence[Node], count: int | None) -> Work:
+def divide(
+    nodes: Sequence[Node], count: int | None, late: Collection[Node] = ()
+) -> Work:
     """Assign nodes (in topological order) to the loops of phases.
 
     ``count`` is the size of the batch; None leaves everything to the serial part.
+    All are computed as early as they can, but ``late`` and what depends on them as
+    late.
     """
     relations = _relations(nodes, count) if count is not None else {}
     tiles = _tiles(relations)
@@ -85,6 +94,13 @@ def divide(nodes: Sequence[Node], count: int | None) -> Work:
     for node in nodes:
         if node.operation is not None:
             placed.place(node)
+    following: set[Node] = set()
+    for node in nodes:
+        if node in late or not following.isdisjoint(node.inputs):
+            following.add(node)
+    for node in reversed(nodes):
+        if node in following:
+            placed.delay(node)
     return placed.work(nodes, count or 0)
 
 
@@ -181,6 +197,8 @@ class _Placing:
             if sliced and near and parent in self.places:
                 there, before, other = self.places[parent]
                 after = before + (other != kind)
+                if self._feeds_split(parent):
+                    there, after = there + 1, 0
             elif sliced and near:
                 there, after = 1, 0
             else:
@@ -209,6 +227,48 @@ class _Placing:
         source = left.inputs[0]
         large = node.shape[0] * node.shape[1] >= _SPLIT
         return large and self._is_batched(source) and self._is_batched(node.inputs[1])
+
+    def _feeds_split(self, node: Node) -> bool:
+        """Whether a large product over the batch waits for it, at the next meeting.
+
+        What else reads it then waits too: so that products come one by one, and
+        do not keep all their operands to the end.
+        """
+        if prod(node.shape) * node.tensor.dtype.itemsize < _LARGE:
+            return False
+        return any(
+            self._is_split(r) and r.inputs[1] is node
+            for r in node.readers
+            if r.operation is not None
+        )
+
+    def delay(self, node: Node) -> None:
+        """Move a node to the last place at which nothing waits for it."""
+        readers = [r for r in node.readers if r in self.places or r in self.serial]
+        limits = [self._limit(node, r) for r in readers]
+        if not limits or len(readers) < len(node.readers):
+            return
+        phase, sub = min(limits)
+        if node in self.places:
+            here = self.places[node]
+            if here[2] != "split":
+                self.places[node] = max(here, (phase, sub, here[2]))
+        elif node in self.serial:
+            self.serial[node] = max(self.serial[node], phase)
+
+    def _limit(self, node: Node, reader: Node) -> tuple[int, int]:
+        """Return the last phase, and place in it, at which a reader finds a value."""
+        if reader in self.serial:
+            return self.serial[reader], _LAST
+        phase, sub, kind = self.places[reader]
+        cut = self.relations.get(reader)
+        here = self.places.get(node)
+        if here is None or cut is None or kind == "split" or not self._is_batched(node):
+            return phase - 1, _LAST
+        reads = zip(reader.inputs, cut.sliced, strict=True)
+        if any(n is node and not sliced for n, sliced in reads):
+            return phase - 1, _LAST
+        return phase, sub if here[2] == kind else sub - 1
 
     def work(self, nodes: Sequence[Node], count: int) -> Work:
         """Return phases and loops in order."""

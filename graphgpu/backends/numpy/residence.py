@@ -135,7 +135,9 @@ def _decide(
     cost = _passes(node.operation) if again else float("inf")
     for parent, sliced in zip(node.inputs, cut.sliced, strict=True):
         if sliced and work.is_batched(parent):
-            cost += passes[parent]
+            # Where a loop makes the parent anyway, it is there for nothing.
+            shared = bool(readers[node]) and readers[node] <= readers[parent]
+            cost += 0.0 if shared and passes[parent] <= _LIMIT else passes[parent]
     if not readers[node]:
         return cost
     if cost <= _LIMIT and None not in readers[node]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from graphgpu.dtypes import Array
 
-__all__ = ["combine_moments", "moment_parts", "store"]
+__all__ = [
+    "checked_classes",
+    "combine_moments",
+    "copy_classes",
+    "moment_parts",
+    "store",
+]
 
 
 def store(out: Array, result: object) -> None:
@@ -56,3 +64,35 @@ def combine_moments(parts: Array, counts: Array, mean: Array, variance: Array) -
     squares += (weights * total) @ (spread * spread)
     mean[...] = overall.reshape(mean.shape)
     variance[...] = np.maximum(squares / total, 0).reshape(variance.shape)
+
+
+def copy_classes(
+    target: Array,
+    unsigned: Array,
+    out: Array,
+    batch: Array,
+    classes: int,
+    slow: Callable[[Array], Array],
+) -> None:
+    """Copy classes that are all from 0 to ``classes``; else leave them to ``slow``.
+
+    ``unsigned`` are the bits of the target, by which a negative number is large.
+    Where ``slow`` raises, it is given all classes of the ``batch`` in place of a
+    block's, so that its error names a place in the batch.
+    """
+    if np.maximum.reduce(unsigned, axis=None, initial=0) < classes:
+        np.copyto(out, target)
+        return
+    try:
+        store(out, slow(target))
+    except IndexError:
+        slow(batch)
+        raise
+
+
+def checked_classes(
+    target: Array, classes: int, slow: Callable[[Array], Array]
+) -> None:
+    """Let ``slow`` raise its error if a class does not exist."""
+    if target.size and not 0 <= target.min() <= target.max() < classes:
+        slow(target)

@@ -31,7 +31,7 @@ from graphgpu.ops.moments import Moments
 from graphgpu.ops.pooling_operations import Pooling
 from graphgpu.ops.reduction import Mean, Reduction, Sum
 from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
-from graphgpu.ops.slicing import Slice
+from graphgpu.ops.slicing import Slice, Unslice
 from graphgpu.ops.tuples import Item
 from graphgpu.ops.window_picks import Selection
 from graphgpu.types import TupleType
@@ -187,4 +187,5 @@ _RULES: dict[type, Rule] = {
     Selection: _by_image,
     Item: _by_image,
     Slice: _slice,
+    Unslice: _slice,
 }

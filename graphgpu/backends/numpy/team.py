@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, final
 
 from graphgpu.backends.numpy.lanes import Part
@@ -76,11 +76,13 @@ class LostError(Exception):
 class Team:
     """A number of processes beside the caller, which is number 0.
 
-    Hold ``lock`` while calling :meth:`run` or :meth:`loaded`.
+    Hold ``lock`` while calling :meth:`run` or :meth:`loaded`; a step that is
+    ``running`` may be the caller's own.
     """
 
     def __init__(self, processes: int) -> None:
-        self.lock = Lock()
+        self.lock = RLock()
+        self.running = False
         self.lost: str | None = None
         """Why the team is of no use any more."""
         block = allocate(max(4096, 8 * LINE * processes))
@@ -134,18 +136,19 @@ class Team:
 
         Raises
         ------
-        Lost
+        LostError
             A process ended; some of the parts were computed.
         BaseException
             What a lane or an action raised.
         """
         page = self._page
         for member in self._members:
-            member.forget_errors()
+            member.tidy()
         page[PROGRAM] = program
         stage = 0
         errors: dict[int, BaseException] = {}
         try:
+            self.running = True
             for parallel, serial in parts:
                 if parallel:
                     page[STAGE] = stage
@@ -164,8 +167,11 @@ class Team:
                 if serial:
                     serial()
         finally:
-            self._settle()
-            errors = {}
+            try:
+                self._settle()
+            finally:
+                self.running = False
+                errors = {}  # whose frames refer to this one
 
     def _wake(self) -> None:
         for member in self._members:
@@ -305,8 +311,9 @@ class _Member:
             raise LostError(self.fate()) from None
         return self._errors
 
-    def forget_errors(self) -> None:
-        """Drop what an interrupt has left unread."""
+    def tidy(self) -> None:
+        """Drop what an interrupt has left."""
+        self._page[self._own + AWAITED] = 0
         self._errors = {}
 
 

@@ -9,17 +9,22 @@ from math import prod
 import numpy as np
 
 from graphgpu.backends.numpy.body import Body
+from graphgpu.backends.numpy.checks import write_checks
 from graphgpu.backends.numpy.families import find_families
 from graphgpu.backends.numpy.flat import PlacedFamily, place_family, safe_value
 from graphgpu.backends.numpy.loops import Loop, Phase, Work, divide
-from graphgpu.backends.numpy.pairs import image_and_kernels
+from graphgpu.backends.numpy.lowering import lower
+from graphgpu.backends.numpy.pairs import image_and_kernels, partner_of
 from graphgpu.backends.numpy.residence import is_view, settle
 from graphgpu.backends.numpy.rules import finish, write
 from graphgpu.backends.numpy.storage import BLOCK, Buffer, Partition, View, partition
 from graphgpu.backends.numpy.translation import Translation, Value, label_of
 from graphgpu.graph import Constant, Stored
 from graphgpu.nodes import Node
-from graphgpu.ops.convolution_operations import ConvolutionFamily
+from graphgpu.ops.convolution_operations import (
+    ConvolutionFamily,
+    ConvolutionInputGradient,
+)
 from graphgpu.types import TensorType, TupleType
 
 __all__ = ["Code", "translate"]
@@ -40,6 +45,8 @@ class Code:
     staged: dict[Node, Buffer] = field(default_factory=dict)
     """Where the inputs of a call are copied to."""
     results: dict[Node, Value] = field(default_factory=dict)
+    needed: frozenset[Node] = frozenset()
+    """What is read after everything has been computed."""
     packs: list[Buffer] = field(default_factory=list)
     """Stored values that lie end to end; they are moved there first."""
     commit: tuple[list[Body], Body] | None = None
@@ -59,13 +66,17 @@ def translate(
     updates: Sequence[tuple[Node, Node]] = (),
     *,
     fused: bool = True,
+    late: Collection[Node] = (),
+    checked: bool = False,
 ) -> Code:
     """Write the program that computes outputs, and then writes updates.
 
     ``updates`` are pairs of a stored leaf and its new value.  Where it is not
     ``fused``, every operation's ``numpy`` is called, one after the other; else the
-    batch is cut into blocks, if there is one and enough work to share.
+    batch is cut into blocks, if there is one and enough work to share.  Where it
+    is ``checked``, which is never fused, every value is to be finite.
     """
+    fused = fused and not checked
     count = batch_size(nodes) if fused and _seconds(nodes) > _SMALL else None
     families = find_families(updates, outputs) if fused else []
     apart = {n for f in families for m in f.members for n in m.cone}
@@ -73,16 +84,20 @@ def translate(
     done = {m.stored[k] for f in families for m in f.members for k, _ in m.targets}
     others = [(t, v) for t, v in updates if t not in done]
     given = [n for f in families for m in f.members for n in m.given]
-    work = divide(nodes, count)
-    residence = settle(work, [*outputs, *given, *(v for _, v in others)])
+    wanted = [*outputs, *given, *(v for _, v in others)]
+    if count:
+        nodes = lower(nodes, wanted)
+    work = divide(nodes, count, late)
+    residence = settle(work, wanted)
     cuts = _cuts(work, nodes)
     lanes = LANES if count else 1
     code = Code(Translation(work, residence, cuts, lanes, plain=not fused))
+    code.needed = frozenset([*outputs, *given, *(v for _, v in others)])
     _place_leaves(code, nodes)
     _place_kept(code, nodes)
     placed = [place_family(code.whole, f) for f in families]
     for number, phase in enumerate(work.phases):
-        _write_phase(code, number, phase)
+        _write_phase(code, number, phase, nodes if checked else ())
     serial = code.phases[-1][1]
     for node in outputs:
         code.results[node] = serial.value(node, sliced=False).plain()
@@ -231,14 +246,20 @@ def _place_kept(code: Code, nodes: Sequence[Node]) -> None:
 # --- statements
 
 
-def _write_phase(code: Code, number: int, phase: Phase) -> None:
-    """Write the loops of a phase and its serial part."""
+def _write_phase(
+    code: Code, number: int, phase: Phase, checked: Sequence[Node] = ()
+) -> None:
+    """Write the loops of a phase and its serial part.
+
+    Nodes that are ``checked`` are to be finite.
+    """
     before = code.phases[-1][1] if code.phases else None
     start = code.whole.clock
     bodies = [
         _write_loop(code, f"phase_{number}_{place}_{loop.kind}", loop, before)
         for place, loop in enumerate(phase.loops)
     ]
+    bodies = [b for b in bodies if b.statements]  # a loop may have nothing but views
     for body in bodies:
         body.stretch(start, code.whole.clock - 1)
     serial = Body(code.whole, f"phase_{number}_serial", "serial", None)
@@ -246,11 +267,46 @@ def _write_phase(code: Code, number: int, phase: Phase) -> None:
         for node in loop.nodes:
             if code.whole.work.total(node):
                 finish(serial, node)
+    serial.last_reader = _private_readers(code, phase.serial)
+    if number == 0:
+        write_checks(serial, [n for n in checked if n.operation is None and n.readers])
     for node in phase.serial:
         if not is_view(node, code.whole.work.tiles):
             write(serial, node)
+            write_checks(serial, [node] if checked else ())
     serial.close()
     code.phases.append((bodies, serial))
+
+
+def _private_readers(code: Code, nodes: Sequence[Node]) -> dict[Node, Node]:
+    """Return the last readers of values that nothing outside a serial part reads."""
+    tiles = code.whole.work.tiles
+    inside, found = set(nodes), last_readers(nodes, tiles)
+    shared = set(code.needed)
+    for node in reversed(nodes):
+        if node in shared or any(r not in inside for r in node.readers):
+            shared.add(node)
+        if node in shared and is_view(node, tiles):
+            shared.add(node.inputs[0])
+    return {n: r for n, r in found.items() if n in inside and n not in shared}
+
+
+def last_readers(nodes: Sequence[Node], tiles: Collection[Node]) -> dict[Node, Node]:
+    """Return for each value the node that reads it last, of nodes in order."""
+    found: dict[Node, Node] = {}
+    listed = set(nodes)
+    for node in nodes:
+        reads = list(node.inputs)
+        if isinstance(node.operation, ConvolutionInputGradient):
+            partner = partner_of(node, listed)
+            reads += partner.inputs if partner else ()
+        for read in reads:
+            source = read
+            found[source] = node
+            while source.operation is not None and is_view(source, tiles):
+                source = source.inputs[0]
+                found[source] = node
+    return found
 
 
 def _write_loop(code: Code, name: str, loop: Loop, before: Body | None) -> Body:
@@ -260,6 +316,7 @@ def _write_loop(code: Code, name: str, loop: Loop, before: Body | None) -> Body:
     nodes = whole.residence.bodies[loop]
     body.of_loop(loop)
     body.nodes = frozenset(nodes)
+    body.last_reader = last_readers(nodes, whole.work.tiles)
     assert before is not None
     body.follows(before)
     for node in nodes:

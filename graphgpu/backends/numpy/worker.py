@@ -21,6 +21,7 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -227,7 +228,8 @@ class _Worker:
                 page[self._own + FAILED] = 1
             page[arrived] = self._seen
             if page[self._own + AWAITED]:
-                self._socket.send(b"wake")
+                with suppress(BlockingIOError):  # there is enough to wake it
+                    self._socket.send(b"wake", socket.MSG_DONTWAIT)
 
     def _wait(self) -> None:
         """Wait until the parent begins something."""

@@ -1,13 +1,29 @@
 """How operations become statements: one family a file."""
 
 from graphgpu.backends.numpy.body import Body
-from graphgpu.backends.numpy.rules import elementwise, images, sums
+from graphgpu.backends.numpy.rules import (
+    classes,
+    copies,
+    elementwise,
+    images,
+    pooling,
+    sums,
+)
 from graphgpu.backends.numpy.rules.registry import Rules, slot
 from graphgpu.nodes import Node
 
 __all__ = ["finish", "write"]
 
-RULES = Rules({**elementwise.RULES.table, **sums.RULES.table, **images.RULES.table})
+RULES = Rules(
+    {
+        **elementwise.RULES.table,
+        **sums.RULES.table,
+        **images.RULES.table,
+        **pooling.RULES.table,
+        **classes.RULES.table,
+        **copies.RULES.table,
+    }
+)
 FINISH = Rules({**sums.FINISH.table, **images.FINISH.table})
 
 

@@ -33,6 +33,8 @@ _BOOLEAN = frozenset(
 )
 _ROW = 4096
 """Elements that a row of lines should have at most: longer gains nothing."""
+_SHORT = 128
+"""Elements below which rows cost more than they save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ def elementwise(body: Body, node: Node) -> bool:
     values = [body.value(n, c) for n, c in zip(node.inputs, cuts, strict=True)]
     out = body.output(node)
     form = _form(values, out)
+    zeros = [n for n in node.inputs if _number(n) == 0]
+    if form.kind == "flat" and _compares_with_zero(tree, bool(zeros)):
+        form = _in_lines(form, out)
     names: dict[str, Operand] = {}
     for name, value, parent in zip(
         operation.operands, values, node.inputs, strict=True
@@ -111,6 +116,22 @@ def _form(values: list[Value], out: Value) -> Form:
         h, _, w, c = out.shape
         return Form("lines", out.shape, row_length(h, w * c))
     return Form("tile" if out.tile else "plain", out.shape)
+
+
+def _compares_with_zero(tree: Tree, zeros: bool) -> bool:
+    """Whether an expression takes a maximum with 0 (or with an operand that is 0)."""
+    if not isinstance(tree, Apply):
+        return False
+    if tree.primitive == "maximum":
+        return zeros or any(a == Literal(0) for a in tree.arguments)
+    return any(_compares_with_zero(a, zeros) for a in tree.arguments)
+
+
+def _in_lines(form: Form, out: Value) -> Form:
+    """Return the form with rows of one length, if there is a good one."""
+    count = abs(prod(out.shape))
+    length = max(d for d in range(1, min(count, _ROW) + 1) if count % d == 0)
+    return Form("lines", form.shape, length) if length >= _SHORT else form
 
 
 def row_length(height: int, line: int) -> int:
@@ -285,20 +306,17 @@ class _Writer:
         return self.body.text(operand.view)
 
     def _zeros(self, dtype: DType, scalar: str) -> str:
-        """Return zeros of the form's shape: faster than one zero."""
-        if self.form.kind not in ("flat", "lines"):
+        """Return a row of zeros, where there are rows: faster than one zero."""
+        if self.form.kind != "lines":
             return scalar
-        if not self.body.in_blocks and prod(self.form.shape) < 1024:
-            return scalar
-        shape = self.out.shape
-        label = f"zeros_{dtype.name}"
+        length, whole = self.form.row, self.body.whole
 
-        def make() -> Value:
-            memory = self.body.scratch(shape, dtype, label, kept=True)
-            return Value(View(memory), shape, self.out.tile)
+        def make() -> View:
+            label = f"zeros_{dtype.name}_{length}"
+            return View(whole.buffer(label, (length,), dtype, kept=True))
 
-        value = self.body.once((label, shape), make)
-        return self.body.text(_formed(value, self.form))
+        view: View = whole.once(("zeros", dtype, length), make)
+        return self.body.text(view)
 
     def _temporary(self, dtype: DType) -> View:
         memory = self.body.scratch(self.out.shape, dtype)

@@ -216,8 +216,10 @@ def finish_weight_gradient(body: Body, node: Node) -> bool:
             f"lane{lane}", lambda a, _: a[lane, :size].reshape(shape)
         )
 
-    total = of_lane(0)
-    for lane in range(1, body.whole.lanes):
+    assert buffer.cut is not None
+    first, *others = sorted({b.lane for b in buffer.cut.blocks})
+    total = of_lane(first)
+    for lane in others:  # a lane without blocks has no sum
         body.call("add", total, of_lane(lane), out=total)
     if plan is None:
         body.copy(out, total)

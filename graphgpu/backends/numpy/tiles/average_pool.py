@@ -116,13 +116,17 @@ class _Backward(BoundKernel):
 
 @dataclass(frozen=True)
 class GlobalAverageForward(TileKernel):
-    """y[b, c] = Σ_(h, w) x[h, b, w, c] / (H W): called with x and out [B, C]."""
+    """y[b, c] = Σ_(h, w) x[h, b, w, c] / (H W): called with x and out [B, C].
+
+    Without ``mean``, it is the sum.
+    """
 
     H: int
     B: int
     W: int
     C: int
     dtype: DType
+    mean: bool = True
 
     def needs(self) -> tuple[Need, ...]:
         """Return an array for the sums down the rows."""
@@ -138,7 +142,8 @@ class _GlobalForward(BoundKernel):
     def __init__(self, plan: GlobalAverageForward, half: Array) -> None:
         self._down = np.ones(plan.H, plan.dtype)
         self._across = np.ones(plan.W, plan.dtype)
-        self._half, self._count = half, plan.dtype.type(plan.H * plan.W)
+        self._half, self._mean = half, plan.mean
+        self._count = plan.dtype.type(plan.H * plan.W)
 
     def __call__(self, x: Array, out: Array) -> None:
         assert out.flags.c_contiguous  # else the views of it are copies
@@ -146,7 +151,8 @@ class _GlobalForward(BoundKernel):
         np.matmul(self._down, x.reshape(len(x), -1), out=self._half.reshape(-1))
         means = out.reshape(len(self._half), -1)
         np.matmul(self._across, self._half, out=means)
-        np.divide(means, self._count, out=means)
+        if self._mean:
+            np.divide(means, self._count, out=means)
 
 
 @dataclass(frozen=True)
