@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any, final
@@ -17,9 +17,11 @@ from typing import Any, final
 import numpy as np
 
 from graphgpu.backends import Device, Executable, Task, select
+from graphgpu.backends.report import Account
 from graphgpu.binding import bind, check_guards, sizes_of
 from graphgpu.dtypes import Array
 from graphgpu.errors import InputError
+from graphgpu.explain import Explanation, explained
 from graphgpu.graph import (
     RUN_KEY,
     Placeholder,
@@ -30,6 +32,7 @@ from graphgpu.graph import (
 from graphgpu.interrupts import held_interrupts
 from graphgpu.nodes import Node, concrete
 from graphgpu.plan import Plan
+from graphgpu.profile import Profile
 from graphgpu.request import (
     Options,
     Outputs,
@@ -141,9 +144,73 @@ class Program:
     def source(self, **sizes: int) -> str:
         """Return the generated code for given sizes; for those last run by default."""
         with self._lock:
-            if sizes or not self._specialized:
-                return self._specialize(self._shapes(sizes)).executable.source()
-            return list(self._specialized.values())[-1].executable.source()
+            return self._latest(sizes).executable.source()
+
+    def explain(self, variable: Variable, **sizes: int) -> Explanation:
+        """Return what became of a variable, for given sizes or those last run.
+
+        Which rewriting rules touched it, which functions of the generated code
+        compute it, where its value lies, and why it is not computed together with
+        its neighbours; it prints as text.
+
+        >>> import graphgpu as gg
+        >>> x = gg.placeholder("x", (2,))
+        >>> y = x * gg.constant(1.0)
+        >>> print(gg.compile([x], [y, gg.exp(y)]).explain(y).rules[0])
+        simplify: x * 1
+
+        Raises
+        ------
+        GraphError
+            The variable is no part of the program.
+        InputError
+            A size is missing, unknown or does not fit.
+        """
+        with self._lock:
+            special = self._latest(sizes)
+            became = special.became(self.rewritten.became)
+            wanted = [*flatten(self.outputs), *self.updates.values()]
+            return explained(
+                variable, wanted, self.rewritten, became, special.accounts()
+            )
+
+    def _latest(self, sizes: Mapping[str, int]) -> _Specialization:
+        """Return the program for given sizes; for those last run by default."""
+        if sizes or not self._specialized:
+            return self._specialize(self._shapes(sizes))
+        return list(self._specialized.values())[-1]
+
+    def profile(self, *args: Any, repeat: int = 10, **kwargs: Any) -> Profile:
+        """Return where the time goes when the program is called with these inputs.
+
+        It is run ``repeat`` times, and once before to warm up, with a reading of the
+        clock after each statement of the generated code, by as many threads as ever.
+        No state is updated, and ``step`` stays.
+
+        >>> import graphgpu as gg
+        >>> x = gg.placeholder("x", (2,))
+        >>> profile = gg.compile([x], gg.exp(x)).profile([1.0, 2.0])
+        >>> [cost.operation for cost in profile.nodes]
+        ['exp']
+
+        Raises
+        ------
+        InputError
+            As when the program is called, or ``repeat`` is not 1 or more.
+        """
+        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+            raise InputError(f"expected repeat to be 1 or more; got {repeat!r}")
+        arrays = bind(self.inputs, args, kwargs)
+        with self._lock, ExitStack() as claimed:
+            for lock in self._locks:
+                claimed.enter_context(lock)
+            special = self._specialize([a.shape for a in arrays])
+            run_key = np.array([self.seed, self.step, 0], np.uint64)
+            given = special.given(arrays, run_key)
+            timings = special.executable.profile(given, repeat)
+            became = special.became(self.rewritten.became)
+        sizes = sizes_of(self.inputs, [a.shape for a in arrays])
+        return Profile(timings, sizes, became)
 
     def _shapes(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
         """Return the inputs' shapes for given sizes."""
@@ -169,22 +236,26 @@ class Program:
     def _translate(self, sizes: Mapping[str, int]) -> _Specialization:
         """Return the program for given sizes, within the budget if there is one."""
         outputs: Sequence[Variable] = self._schedule.outputs
-        clones: Collection[Variable] = ()
+        clones: Mapping[Variable, Variable] = {}
+        moved: Mapping[Variable, Variable] = {}
         if self._options.memory_budget is not None:
 
             def measure(found: Sequence[Variable], again: Collection[Variable]) -> int:
-                return self._build(found, again, sizes).executable.plan().peak_bytes
+                clones = {v: v for v in again}
+                return self._build(found, clones, sizes).executable.plan().peak_bytes
 
             budget = self._options.memory_budget
             chosen = recompute(outputs, sizes, budget, measure)
             outputs, clones = chosen.outputs, chosen.clones
-        return self._build(outputs, clones, sizes)
+            moved = chosen.became
+        return self._build(outputs, clones, sizes, moved)
 
     def _build(
         self,
         outputs: Sequence[Variable],
-        clones: Collection[Variable],
+        clones: Mapping[Variable, Variable],
         sizes: Mapping[str, int],
+        moved: Mapping[Variable, Variable] | None = None,
     ) -> _Specialization:
         """Return the program of rewritten outputs, translated for the device."""
         plan = schedule(outputs)
@@ -211,11 +282,13 @@ class Program:
             self._options.threads,
             self._options.fused,
             frozenset(nodes[v] for v in clones if v in nodes),
+            self._options.check_finite,
+            self._options.debug,
         )
         like = next(iter(self._specialized.values()), None)
         executable = self.device.translate(task, like.executable if like else None)
         places = [(nodes[p], i) for i, p in enumerate(self.inputs) if p in nodes]
-        return _Specialization(executable, places, nodes.get(RUN_KEY))
+        return _Specialization(executable, places, nodes, clones, moved or {})
 
 
 @final
@@ -226,19 +299,45 @@ class _Specialization:
         self,
         executable: Executable,
         inputs: Sequence[tuple[Node, int]],
-        run_key: Node | None,
+        nodes: Mapping[Variable, Node],
+        clones: Mapping[Variable, Variable],
+        moved: Mapping[Variable, Variable],
     ) -> None:
         self.executable = executable
+        self.nodes = nodes
         self._inputs = inputs
-        self._run_key = run_key
+        self._run_key = nodes.get(RUN_KEY)
+        self._clones = clones
+        self._moved = moved
         self.commit = executable.commit
 
     def run(self, arrays: Sequence[Array], run_key: Array) -> list[Array]:
         """Return the outputs; the updates are ready to be committed."""
+        return self.executable.run(self.given(arrays, run_key))
+
+    def given(self, arrays: Sequence[Array], run_key: Array) -> dict[Node, Array]:
+        """Return the values of the leaves that a call gives."""
         given = {node: arrays[place] for node, place in self._inputs}
         if self._run_key is not None:
             given[self._run_key] = run_key
-        return self.executable.run(given)
+        return given
+
+    def became(
+        self, rewritten: Mapping[Variable, Variable]
+    ) -> dict[Variable, Variable]:
+        """Return what computes each variable as written, a budget kept."""
+        return {v: self._moved.get(now, now) for v, now in rewritten.items()}
+
+    def accounts(self) -> dict[Variable, Callable[[], list[Account]]]:
+        """Return what tells where each variable and its clones are computed."""
+        found: dict[Variable, list[Node]] = {}
+        for variable, node in self.nodes.items():
+            found.setdefault(self._clones.get(variable, variable), []).append(node)
+        account = self.executable.account
+        return {
+            v: lambda nodes=nodes: [account(n) for n in nodes]
+            for v, nodes in found.items()
+        }
 
 
 def compile(
@@ -251,6 +350,7 @@ def compile(
     threads: int | None = None,
     memory_budget: int | str | None = None,
     passes: Collection[str] | None = None,
+    check_finite: bool = False,
     debug: bool = False,
 ) -> Program:
     """Return a program that computes the outputs from the inputs.
@@ -281,8 +381,14 @@ def compile(
         The rewriting passes to be used (``graphgpu.rewrite.PASSES``), and
         ``"fuse"``, by which operations are computed together, block by block;
         all, if not given.  ``()`` computes the graph as written.
+    check_finite
+        Look at every value: the first that turned NaN or infinite, forward,
+        backward or as an update, raises a ``NonFiniteError`` that names its node,
+        the line and the ranges of its inputs; nothing is written then.  Operations
+        are computed one by one.  An infinity that comes from a constant, an input
+        or a state is meant, and so is what an operation makes of it; a NaN never is.
     debug
-        Check the graph after every pass.
+        Check the graph after every pass, and the code and memory made of it.
 
     Raises
     ------
@@ -306,7 +412,9 @@ def compile(
     outputs = snapshot(outputs)
     chosen = select(device)
     checked = check_updates({} if updates is None else updates)
-    options = Options.checked(seed, threads, memory_budget, passes, debug)
+    options = Options.checked(
+        seed, threads, memory_budget, passes, debug, check_finite
+    )
     program = Program(listed, outputs, checked, chosen, options)
     if checked:
         warn_forgotten([*flatten(outputs), *checked.values()], checked)

@@ -93,8 +93,8 @@ def blame_leaf(variable: Variable, array: Array) -> NonFiniteError | None:
     bad = ~np.isfinite(array) if strict else np.isnan(array)
     if not bad.any():
         return None
-    cure = "it was so before the program ran"
-    return _error(variable, None, "holds", array, bad, cure, ())
+    rest = "it did so before the program ran"
+    return _error(variable, None, "holds", array, bad, rest, ())
 
 
 def _error(
@@ -108,7 +108,9 @@ def _error(
 ) -> NonFiniteError:
     place = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
     found = Range.of("", array)
-    counts = f"{found.nans} NaN and {found.infinities} infinite of {array.size} elements"
+    counts = (
+        f"{found.nans} NaN and {found.infinities} infinite of {array.size} elements"
+    )
     first = f"the first is {float(array[place])} at {list(place)}"
     made = describe(variable)
     if operation is not None and operation != variable.operation:

@@ -44,6 +44,7 @@ class Options:
     passes: tuple[str, ...] = PASSES
     fused: bool = True
     debug: bool = False
+    check_finite: bool = False
 
     @staticmethod
     def checked(
@@ -52,6 +53,7 @@ class Options:
         memory_budget: Any,
         passes: Collection[str] | None,
         debug: object,
+        check_finite: object,
     ) -> Options:
         """Return the options that the arguments of ``compile`` mean."""
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
@@ -76,6 +78,7 @@ class Options:
             tuple(p for p in PASSES if p in chosen),
             "fuse" in chosen,
             bool(debug),
+            bool(check_finite),
         )
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from graphgpu.backends.report import Account, Timings
 from graphgpu.dtypes import Array
 from graphgpu.nodes import Node
 from graphgpu.plan import Plan
@@ -54,6 +55,14 @@ class Executable(ABC):
     @abstractmethod
     def commit(self) -> None:
         """Replace the stored values by the new ones that :meth:`run` has computed."""
+
+    @abstractmethod
+    def account(self, node: Node) -> Account:
+        """Return where a node of the task is computed, and why."""
+
+    @abstractmethod
+    def profile(self, inputs: Mapping[Node, Array], repeat: int) -> Timings:
+        """Run ``repeat`` times and return the times; stored values stay as they are."""
 
 
 class Device(ABC):

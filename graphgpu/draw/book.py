@@ -88,6 +88,7 @@ class Book(Drawing):
         if self.options.types:
             lines.append(small(type_text(variable.type)))
             look |= {"shape": "ellipse"} if look["shape"] == "circle" else {}
+        lines += self.heat_of([variable])[1]
         look |= {"label": Html("<BR/>".join(lines)) if lines else ""}
         name = self.names[variable]
         self.document.node(name, cluster, **look, tooltip=tooltip(variable))

@@ -95,4 +95,5 @@ class Compact(Drawing):
         lines += [small(text) for text in attributes(operation, variable.inputs)]
         if self.options.types:
             lines.append(small(type_text(variable.type)))
+        lines += self.heat_of([variable])[1]
         return Html("<BR/>".join(lines))

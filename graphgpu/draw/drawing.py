@@ -24,6 +24,8 @@ from graphgpu.draw.look import (
     body_look,
     box_look,
     caption,
+    heat_look,
+    heat_text,
     kind_of,
     leaf_look,
     phase_look,
@@ -108,6 +110,7 @@ class Drawing(ABC):
             if variable not in self.boxes and variable not in part.inputs:
                 self.fold(variable)
         self._away = self._read_elsewhere() - part.kept
+        self._most = self._largest_share()
 
     def fold(self, variable: Variable) -> None:
         """Take what is a mere change of form as part of the edges that it is on."""
@@ -125,6 +128,12 @@ class Drawing(ABC):
         source = variable.inputs[0]
         origin, changes = self._through.get(source, (source, ()))
         self._through[variable] = origin, (*changes, *change)
+
+    def _largest_share(self) -> float:
+        """Return the most that a node of the drawing takes."""
+        alone = [[v] for v in self.part.variables if v not in self.boxes]
+        boxes = [b.variables for b in dict.fromkeys(self.boxes.values())]
+        return max((self.options.warmth(vs) or 0.0 for vs in alone + boxes), default=0)
 
     def _read_elsewhere(self) -> set[Variable]:
         """Return the leaves that other phases alone read."""
@@ -175,8 +184,10 @@ class Drawing(ABC):
         shown = options.legend and len(self.seen.phases) > 1
         phases = [p for p in PHASES if p in self.seen.phases] if shown else []
         head: dict[str, object] = {"rankdir": options.direction, **self.spacing}
-        if options.title is not None or phases:
-            head["label"] = Html(caption(options.title, phases, self.seen.leaves))
+        heat = options.heat is not None and options.legend
+        if options.title is not None or phases or heat:
+            text = caption(options.title, phases, self.seen.leaves, heat)
+            head["label"] = Html(text)
         font = {"fontname": self.font, "fontcolor": INK}
         if len(self.names) > _LARGE:
             head |= {"nslimit": 1, "nslimit1": 1, "mclimit": 0.2}
@@ -273,7 +284,15 @@ class Drawing(ABC):
     def computed_look(self, variable: Variable) -> dict[str, object]:
         """Return the look of what an operation computes."""
         look = {"shape": self.shape, **phase_look(self.phase_of(variable))}
-        return {**look, **self.output_look(variable)}
+        return {**look, **self.output_look(variable), **self.heat_of([variable])[0]}
+
+    def heat_of(self, variables: Sequence[Variable]) -> tuple[Look, list[str]]:
+        """Return the fill and the line of text for what variables take."""
+        share = self.options.warmth(variables)
+        if share is None or variables[0] in self.part.inputs:
+            return {}, []
+        text = heat_text(share)
+        return heat_look(share, self._most), [small(text)] if text else []
 
     def _add_update(self, name: str, stored: Variable, value: Variable) -> None:
         """Draw what is stored once more, as that which a new value goes to."""
@@ -309,8 +328,9 @@ class Drawing(ABC):
         self.seen.phases.add(phase)
         title = box.path.rpartition("/")[2] or "everything else"
         lines = [f"<B>{markup(shorten(title))}</B>"]
-        lines += [small(line) for line in box.contents]
-        look = dict(box_look(phase), label=Html("<BR/>".join(lines)))
+        heat, share = self.heat_of(box.variables)
+        lines += [small(line) for line in box.contents] + share
+        look = dict(box_look(phase), label=Html("<BR/>".join(lines)), **heat)
         if any(v in self.part.outputs for v in box.variables):
             look["peripheries"] = 2
         outer = box.path.rpartition("/")[0]

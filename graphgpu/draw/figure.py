@@ -12,6 +12,7 @@ from graphgpu.draw.options import Options
 from graphgpu.executor import Program
 from graphgpu.graph import Graph, Stored, Variable
 from graphgpu.ops.markers import WithStateUpdate
+from graphgpu.profile import Profile
 
 __all__ = ["Drawable", "to_dot"]
 
@@ -37,6 +38,7 @@ def to_dot(
     rankdir: str | None = None,
     title: str | None = None,
     updates: Mapping[Stored, Variable] | None = None,
+    heat: Mapping[Variable, float] | Profile | None = None,
 ) -> str:
     """Return the drawing of a graph in the DOT language of Graphviz.
 
@@ -80,6 +82,9 @@ def to_dot(
         What is written below the drawing.
     updates : dict, optional
         Parameters and state with their new values: they are drawn as well.
+    heat : Profile or dict, optional
+        Fills what is computed with the colour of its share of the time: that of a
+        profile, or numbers from 0 to 1.
 
     Raises
     ------
@@ -106,6 +111,7 @@ def to_dot(
         max_nodes=max_nodes,
         rankdir=rankdir,
         title=title,
+        heat=heat.heat if isinstance(heat, Profile) else heat,
     )
     outputs, new = _results(graph)
     new |= updates or {}

@@ -18,6 +18,8 @@ __all__ = [
     "body_look",
     "box_look",
     "caption",
+    "heat_look",
+    "heat_text",
     "kind_of",
     "leaf_look",
     "phase_look",
@@ -99,6 +101,28 @@ def box_look(phase: str) -> Look:
     return {**_PHASES[phase], "shape": "box3d", "margin": 0.12}
 
 
+def heat_look(share: float, most: float) -> Look:
+    """Return the fill of what takes a share of the time: white to vermilion.
+
+    ``most`` is the largest share in the drawing.
+    """
+    part = (share / most) ** 0.5 if most > 0 else 0.0
+    hot, cold = (0xF0, 0x7A, 0x3C), (0xFF, 0xFF, 0xFF)
+    mixed = (round(c + (h - c) * part) for h, c in zip(hot, cold, strict=True))
+    return {"fillcolor": "#" + "".join(f"{v:02X}" for v in mixed)}
+
+
+def heat_text(share: float) -> str:
+    """Return a share as it is written at a node.
+
+    >>> heat_text(0.1234), heat_text(0.0001), heat_text(0.0)
+    ('12.3 %', '< 0.1 %', '')
+    """
+    if share < 0.001:
+        return "< 0.1 %" if share > 0 else ""
+    return f"{share:.1%}".replace("%", " %")
+
+
 def scope_look(label: str, phase: str, level: int) -> Look:
     """Return the look of the cluster around a scope, or around a phase."""
     fill = ("#F6F6F6", "#EDEDED", "#E4E4E4")[min(level, 2)]
@@ -120,9 +144,13 @@ def body_look(label: str) -> Look:
     return {**look, "fontcolor": FAINT, "fontsize": 10, "margin": 8}
 
 
-def caption(title: str | None, phases: Sequence[str], leaves: Iterable[str]) -> str:
+def caption(
+    title: str | None, phases: Sequence[str], leaves: Iterable[str], heat: bool = False
+) -> str:
     """Return markup with the title and a row that shows what each look means."""
     rows = [f"<TR><TD>{markup(title)}</TD></TR>"] if title is not None else []
+    if heat:
+        rows.append(f"<TR>{_meaning('fill and per cent: share of the time')}</TR>")
     looks = [(k, _LEAVES[k]) for k in leaves if k != "constant"]
     looks += [(p, _PHASES[p]) for p in phases]
     if phases:

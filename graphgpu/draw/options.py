@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphgpu.errors import GraphError
+from graphgpu.graph import Variable
 
 __all__ = ["Options"]
 
@@ -28,6 +30,7 @@ class Options:
     max_nodes: int
     rankdir: str | None
     title: str | None
+    heat: Mapping[Variable, float] | None = None
 
     def __post_init__(self) -> None:
         _check("style", self.style, _STYLES)
@@ -40,6 +43,12 @@ class Options:
             raise GraphError(f"depth must be an int >= 0 or None; got {self.depth!r}")
         if not isinstance(self.max_nodes, int) or self.max_nodes < 1:
             raise GraphError(f"max_nodes must be an int >= 1; got {self.max_nodes!r}")
+
+    def warmth(self, variables: Iterable[Variable]) -> float | None:
+        """Return the sum of the heat of variables; None if none is asked for."""
+        if self.heat is None:
+            return None
+        return sum(self.heat.get(v, 0.0) for v in variables)
 
     @property
     def types(self) -> bool:

@@ -9,7 +9,8 @@ from graphgpu.rewrite import rewrite
 
 def run(inputs, outputs, arrays):
     with np.errstate(all="ignore"):
-        return gg.compile(inputs, list(outputs), device="cpu")(*arrays)
+        program = gg.compile(inputs, list(outputs), device="cpu", passes=())
+        return program(*arrays)
 
 
 def same_bits(left, right):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -37,12 +38,17 @@ class _Check:
             error = blame_leaf(node.variable, outputs[0])
         else:
             given = [
-                (parent.variable.path, _value(parent, arrays))
+                (_named(parent), _value(parent, arrays))
                 for parent, arrays in zip(node.inputs, inputs, strict=True)
             ]
             error = blame(node.variable, operation, outputs, given)
         if error is not None:
             raise error
+
+
+def _named(node: Node) -> str:
+    trace = node.variable.trace
+    return f"{node.variable.path} ({PurePath(trace.filename).name}:{trace.line})"
 
 
 def _value(node: Node, arrays: Arrays) -> Any:
@@ -54,10 +60,13 @@ def write_checks(body: Body, nodes: Iterable[Node]) -> None:
     for node in nodes:
         if not any(is_floating(t.dtype) for t in _types(node)):
             continue
-        check = _Check(node)
-        name = body.given(f"check_{node.index}", lambda _, check=check: check)
+        name = body.given(f"check_{node.index}", _made(_Check(node)))
         texts = [_text(body, n) for n in (node, *node.inputs)]
         body.say(f"{name}({', '.join(texts)})", of=node)
+
+
+def _made(check: _Check) -> Callable[[object], _Check]:
+    return lambda _: check
 
 
 def _types(node: Node) -> Sequence[Any]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
 from graphgpu.backends.base import Executable, Task
+from graphgpu.backends.numpy.account import Ledger
 from graphgpu.backends.numpy.blas import one_thread
-from graphgpu.backends.numpy.lanes import Lanes
+from graphgpu.backends.numpy.lanes import Lanes, quiet
 from graphgpu.backends.numpy.layout import Layout, lay_out
 from graphgpu.backends.numpy.link import Linked, bytes_of, link
 from graphgpu.backends.numpy.storage import Buffer
+from graphgpu.backends.numpy.timing import Recorder
 from graphgpu.backends.numpy.translate import Code, translate
 from graphgpu.backends.numpy.translation import Statement
+from graphgpu.backends.report import Account, Timings
 from graphgpu.dtypes import Array
 from graphgpu.errors import GraphGPUError
 from graphgpu.graph import Storage, Stored, failure
@@ -59,6 +62,7 @@ class NumpyExecutable(Executable):
         self.layout: Layout = lay_out(self.code)
         self._lanes = Lanes(self.code.whole.lanes, task.threads)
         self._linked: Linked | None = None
+        self._ledger: Ledger | None = None
         self._bound: Array | None = None
         self._storages: list[tuple[Storage, Array]] = []
         self._staged: list[tuple[Node, Array]] = []
@@ -67,25 +71,39 @@ class NumpyExecutable(Executable):
     def run(self, inputs: Mapping[Node, Array]) -> list[Array]:
         """Compute; return copies of the outputs."""
         linked = self._ready()
-        for node, memory in self._staged:
-            np.copyto(memory, inputs[node])
-        try:
-            with one_thread(), np.errstate(all="ignore"):
-                self._lanes.run(linked.parts)
-        except GraphGPUError:
-            raise
-        except Exception as error:
-            statement = self._blamed(error)
-            if statement is None:
-                raise
-            raise _failure(statement.node, error) from error
-        return [array.copy() for array in self._results]
+        self._stage(inputs)
+        self._compute(linked, linked.parts)
+        return self._copied()
 
     def commit(self) -> None:
         """Write the new values over the old ones."""
         if self._linked is not None and self._linked.commit:
-            with one_thread(), np.errstate(all="ignore"):
+            with one_thread(), quiet():
                 self._lanes.run(self._linked.commit)
+
+    def account(self, node: Node) -> Account:
+        """Return where a node is computed, where its value lies, and why."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.code, self.task)
+        return self._ledger.account(node)
+
+    def profile(self, inputs: Mapping[Node, Array], repeat: int) -> Timings:
+        """Return when each statement ran; stored values stay as they are."""
+        self._ready()
+        assert self._bound is not None
+        recorder = Recorder()
+        apart = [*self.code.packs, *self._targets()]
+        linked = link(self.code, self.layout, self._bound, recorder, apart)
+        for _ in range(repeat + 1):
+            for copy, original in linked.copies:
+                np.copyto(copy, original)
+            recorder.run(
+                lambda: self._stage(inputs),
+                lambda: self._compute(linked, linked.parts),
+                self._copied,
+                lambda: self._compute(linked, linked.commit),
+            )
+        return recorder.timings(self.code)
 
     def source(self) -> str:
         """Return the generated functions, in the order in which they are run."""
@@ -94,6 +112,33 @@ class NumpyExecutable(Executable):
     def plan(self) -> Plan:
         """Return what memory the program takes."""
         return self.layout.plan(self.code, self.task)
+
+    def _stage(self, inputs: Mapping[Node, Array]) -> None:
+        """Copy the inputs to where the code reads them."""
+        for node, memory in self._staged:
+            np.copyto(memory, inputs[node])
+
+    def _compute(self, linked: Linked, parts: Sequence[Part]) -> None:
+        """Run the code."""
+        try:
+            with one_thread(), quiet():
+                self._lanes.run(parts)
+        except GraphGPUError:
+            raise
+        except Exception as error:
+            statement = _blamed(linked, error)
+            if statement is None:
+                raise
+            raise _failure(statement.node, error) from error
+
+    def _copied(self) -> list[Array]:
+        """Return copies of the outputs."""
+        return [array.copy() for array in self._results]
+
+    def _targets(self) -> list[Buffer]:
+        """Return the buffers of the stored values that are updated."""
+        homes = self.code.whole.homes
+        return [homes[t][0].view.buffer for t, _ in self.task.updates if t in homes]
 
     # --- memory
 
@@ -125,19 +170,17 @@ class NumpyExecutable(Executable):
         views = [self.code.results[n].view for n in self.task.outputs]
         self._results = [v.bind(bytes_of(linked, v.buffer, None), None) for v in views]
 
-    # --- errors
 
-    def _blamed(self, error: BaseException) -> Statement | None:
-        """Return the statement that raised an error."""
-        assert self._linked is not None
-        trace = error.__traceback__
-        found = None
-        while trace is not None:
-            lines = self._linked.statements.get(trace.tb_frame.f_code.co_filename)
-            if lines is not None:
-                found = lines[min(trace.tb_lineno - 1, len(lines) - 1)]
-            trace = trace.tb_next
-        return found
+def _blamed(linked: Linked, error: BaseException) -> Statement | None:
+    """Return the statement that raised an error."""
+    trace = error.__traceback__
+    found = None
+    while trace is not None:
+        lines = linked.statements.get(trace.tb_frame.f_code.co_filename)
+        if lines is not None:
+            found = lines[min(trace.tb_lineno - 1, len(lines) - 1)]
+        trace = trace.tb_next
+    return found
 
 
 def _array(buffer: Buffer) -> Array:

@@ -76,6 +76,9 @@ class PlacedFamily:
             cuts = tuple(n in along for n in step.inputs)
             along.add(step)
             made[step] = self._node(step, inputs)
+            place = first.cone.index(step)
+            steps = tuple(m.cone[place] for m in self.family.members)
+            self.whole.together[made[step]] = steps
             if body.in_blocks:
                 self.whole.work.relations[made[step]] = Relation(cuts)
                 self.whole.work.loop_of[made[step]] = loop

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NamedTuple, final
 
@@ -23,12 +24,28 @@ import numpy as np
 
 from graphgpu.backends.numpy.blas import one_thread_from_now_on
 
-__all__ = ["Lanes", "Part"]
+__all__ = ["Lanes", "Part", "quiet"]
 
 _PATIENCE = 50
 """How often to yield before sleeping: 30 to 60 us."""
 
+_BUFFER = 1024
+"""Elements of NumPy's buffers."""
+
 _yield_core: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Compute without floating-point warnings, and with small buffers.
+
+    A NumPy operation with a row for operand copies it into a buffer again and
+    again where the row is shorter than the buffer: 0.21 ns an element with rows of
+    4,096 and the usual buffer, 0.13 with this one.
+    """
+    with np.errstate(all="ignore"):  # which restores the buffer's size as well
+        np.setbufsize(_BUFFER)
+        yield
 
 
 class Part(NamedTuple):
@@ -207,6 +224,7 @@ class _Run:
 def _serve(number: int, runs: SimpleQueue[_Run]) -> None:
     """Take part in one step after another."""
     np.seterr(all="ignore")
+    np.setbufsize(_BUFFER)
     one_thread_from_now_on()
     while True:
         run = runs.get()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -14,6 +14,7 @@ from graphgpu.backends.numpy.lanes import Part
 from graphgpu.backends.numpy.layout import Layout
 from graphgpu.backends.numpy.runtime import combine_moments, moment_parts, store
 from graphgpu.backends.numpy.storage import Block, Buffer, View
+from graphgpu.backends.numpy.timing import MARK, Recorder, Track
 from graphgpu.backends.numpy.translate import Code
 from graphgpu.backends.numpy.translation import Statement
 from graphgpu.dtypes import Array
@@ -47,14 +48,32 @@ class Linked:
     """The bytes of each buffer; of scratch, of each lane's."""
     kept: list[Array] = field(default_factory=list)
     """What must be 0 before the first run."""
+    recorder: Recorder | None = None
+    """What the clock is read for, if it is."""
+    copies: list[tuple[Array, Array]] = field(default_factory=list)
+    """What is written in place of stored values, with these."""
 
 
-def link(code: Code, layout: Layout, arena: Array) -> Linked:
-    """Bind the code to an arena, which is as large as the layout asks, or larger."""
+def link(
+    code: Code,
+    layout: Layout,
+    arena: Array,
+    recorder: Recorder | None = None,
+    apart: Collection[Buffer] = (),
+) -> Linked:
+    """Bind the code to an arena, which is as large as the layout asks, or larger.
+
+    With a ``recorder`` the clock is read after every statement.  Stored values that
+    are to stay as they are (``apart``) are copied, and the copies written.
+    """
     lanes = layout.lanes
-    linked = Linked([], [], "", {})
+    linked = Linked([], [], "", {}, recorder=recorder)
     for buffer in code.packs:
         bytes_of(linked, buffer, None)
+    for buffer in apart:
+        original = bytes_of(linked, buffer, None)
+        linked.memory[buffer, 0] = original.copy()
+        linked.copies.append((linked.memory[buffer, 0], original))
     for buffer, offset in layout.shared.items():
         _locate(linked, buffer, arena[offset:], 0, lanes)
     for lane in range(lanes):
@@ -76,15 +95,19 @@ def _link_phase(
     """Return the part that runs a phase; none if it is empty."""
     lanes = serial.whole.lanes
     tables: list[list[Callable[[], None]]] = [[] for _ in range(lanes)]
+    recorder = linked.recorder
+    tracks, once = recorder.part(lanes) if recorder else ([], None)
     for body in bodies:
-        text, runs = _link_body(linked, body, lanes)
+        text, runs = _link_body(linked, body, lanes, tracks)
         sources.append(text)
         for table, run in zip(tables, runs, strict=True):
             table.extend(run)
     action = None
     if serial.statements:
-        text, action = _link_serial(linked, serial)
+        text, action = _link_serial(linked, serial, once)
         sources.append(text)
+    if tracks and bodies:
+        tables = [[t.begins(r)] for t, r in zip(tracks, map(_all, tables), strict=True)]
     parallel = _each(tables) if bodies else None
     return [Part(parallel, action)] if parallel or action else []
 
@@ -98,6 +121,14 @@ def _locate(
     linked.memory[buffer, lane if buffer.scope == "lane" else 0] = found
 
 
+def _all(runs: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    def run() -> None:
+        for part in runs:
+            part()
+
+    return run
+
+
 def _each(tables: list[list[Callable[[], None]]]) -> Callable[[int], None]:
     def parallel(lane: int) -> None:
         for run in tables[lane]:
@@ -109,31 +140,29 @@ def _each(tables: list[list[Callable[[], None]]]) -> Callable[[int], None]:
 # --- one body
 
 
-def _link_serial(linked: Linked, body: Body) -> tuple[str, Callable[[], None]]:
+def _link_serial(
+    linked: Linked, body: Body, track: Track | None
+) -> tuple[str, Callable[[], None]]:
     """Return the text and the function of a serial part."""
-    names = _names(linked, body, body.views, None)
+    names = _names(linked, body, body.views, None, track)
     texts, functions = [], []
     for first in range(0, len(body.statements), _PIECE):
         piece = body.statements[first : first + _PIECE]
         name = body.name if first == 0 else f"{body.name}_{first}"
-        text = _function(name, "", piece)
+        text = _function(name, "", piece, timed=track is not None)
+        if track is not None:
+            track.expect(body.name, piece)
         file = f"<{name}>"
         linked.statements[file] = [piece[0], *piece]
         exec(compile(text, file, "exec"), names)
         texts.append(text)
         functions.append(names[name])
-    if len(functions) == 1:
-        return texts[0], functions[0]
-
-    def run() -> None:
-        for function in functions:
-            function()
-
-    return "\n\n".join(texts), run
+    run = functions[0] if len(functions) == 1 else _all(functions)
+    return "\n\n".join(texts), track.begins(run) if track else run
 
 
 def _link_body(
-    linked: Linked, body: Body, lanes: int
+    linked: Linked, body: Body, lanes: int, tracks: Sequence[Track]
 ) -> tuple[str, list[list[Callable[[], None]]]]:
     """Return the text of a loop, and for each lane what runs it."""
     assert body.cut is not None
@@ -147,13 +176,18 @@ def _link_body(
         entered = False
         for size in dict.fromkeys(b.size for b in own):
             blocks = [b for b in own if b.size == size]
-            names = _names(linked, body, fixed, blocks[0])
+            track = tracks[lane] if tracks else None
+            names = _names(linked, body, fixed, blocks[0], track)
             for code in codes:
                 exec(code, names)
             if body.enter and not entered:
                 run.append(names[f"{body.name}_enter"])
                 entered = True
+                if track:
+                    track.expect(f"{body.name}_enter", body.enter)
             function = names[body.name]
+            if track:
+                track.expect(body.name, body.statements, len(blocks))
             if body.kind == "split":
                 run.append(function)
                 continue
@@ -180,19 +214,20 @@ def _texts(
 ) -> tuple[str, list[CodeType]]:
     """Return the source of a loop, and its compiled functions."""
     texts, codes = [], []
+    timed = linked.recorder is not None
     if body.enter:
         name = f"{body.name}_enter"
-        texts.append(_function(name, "", body.enter))
+        texts.append(_function(name, "", body.enter, timed=timed))
         linked.statements[f"<{name}>"] = [body.enter[0], *body.enter]
         codes.append(compile(texts[-1], f"<{name}>", "exec"))
     if body.kind == "split":
-        texts.append(_function(body.name, "", body.statements))
+        texts.append(_function(body.name, "", body.statements, timed=timed))
         lead = 1
     else:
         head = f"for {', '.join(varying)}{',' * (len(varying) == 1)} in blocks:"
         if not varying:
             head = "for _ in blocks:"
-        texts.append(_function(body.name, "blocks", body.statements, head))
+        texts.append(_function(body.name, "blocks", body.statements, head, timed))
         lead = 2
     first = body.statements[0]
     linked.statements[f"<{body.name}>"] = [first] * lead + body.statements
@@ -201,22 +236,31 @@ def _texts(
 
 
 def _function(
-    name: str, arguments: str, statements: Sequence[Statement], head: str = ""
+    name: str,
+    arguments: str,
+    statements: Sequence[Statement],
+    head: str = "",
+    timed: bool = False,
 ) -> str:
     """Return the text of a function: a line for each statement."""
     indent = "        " if head else "    "
     lines = [f"def {name}({arguments}):"]
     if head:
         lines.append(f"    {head}")
-    lines += [f"{indent}{s.text}" for s in statements]
+    end = f"; {MARK}" if timed else ""
+    lines += [f"{indent}{s.text}{end}" for s in statements]
     return "\n".join(lines) + "\n"
 
 
 def _names(
-    linked: Linked, body: Body, views: dict[str, View], block: Block | None
+    linked: Linked,
+    body: Body,
+    views: dict[str, View],
+    block: Block | None,
+    track: Track | None,
 ) -> dict[str, Any]:
     """Return what the names of a body mean to a lane, for a size of block."""
-    names = dict(_FUNCTIONS)
+    names = {**_FUNCTIONS, **(track.names if track else {})}
     for name, make in body.objects.items():
         names[name] = make(block)
     for name, view in views.items():

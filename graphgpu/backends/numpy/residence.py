@@ -177,7 +177,7 @@ def _body(loop: Loop, work: Work, kept: Collection[Node]) -> Sequence[Node]:
             missing = [
                 n
                 for n in _sources(here, work, own)
-                if n not in body and n not in own and n not in kept and n.operation
+                if n not in body and n.operation and (n in own or n not in kept)
             ]
             if missing:
                 stack += missing

@@ -30,7 +30,7 @@ from graphgpu.types import TensorType, TupleType
 __all__ = ["Code", "translate"]
 
 LANES = 2
-_CACHE = 900_000
+_CACHE = 1_800_000
 """Bytes that the expanded rows of a block may take: they should stay in cache."""
 _SMALL = 4e-4
 """Seconds of work below which lanes cost more than they save."""

@@ -71,6 +71,8 @@ class Translation:
     """Where the parts of sums over the batch are."""
     plans: dict[Node, Any] = field(default_factory=dict)
     """How the parts of a gradient of kernels are laid out."""
+    together: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
+    """What a node that stands for several computes: a family's step."""
     buffers: list[Buffer] = field(default_factory=list)
     clock: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)

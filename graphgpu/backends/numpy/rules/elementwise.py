@@ -130,7 +130,8 @@ def _compares_with_zero(tree: Tree, zeros: bool) -> bool:
 def _in_lines(form: Form, out: Value) -> Form:
     """Return the form with rows of one length, if there is a good one."""
     count = abs(prod(out.shape))
-    length = max(d for d in range(1, min(count, _ROW) + 1) if count % d == 0)
+    divisors = (d for d in range(1, min(count, _ROW) + 1) if count % d == 0)
+    length = max(divisors, default=0)
     return Form("lines", form.shape, length) if length >= _SHORT else form
 
 
