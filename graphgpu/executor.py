@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any, final
 
 import numpy as np
 
-from graphgpu.backends import Device, Executable, Task, select
-from graphgpu.backends.report import Account
+from graphgpu.backends import Device, Task, select
 from graphgpu.binding import bind, check_guards, sizes_of
 from graphgpu.dtypes import Array
 from graphgpu.errors import InputError
 from graphgpu.explain import Explanation, explained
 from graphgpu.graph import (
-    RUN_KEY,
     Placeholder,
     Stored,
     Variable,
@@ -47,6 +45,7 @@ from graphgpu.request import (
 from graphgpu.rewrite import rewrite
 from graphgpu.rewrite.recompute import recompute
 from graphgpu.schedule import schedule
+from graphgpu.specialization import Specialization
 
 __all__ = ["Program", "compile", "evaluate"]
 
@@ -88,7 +87,7 @@ class Program:
         stored.update(self.updates)
         # In the order of creation, so that no two programs wait for each other.
         self._locks = [v.storage.lock for v in sorted(stored, key=_by_serial)]
-        self._specialized: dict[tuple[int, ...], _Specialization] = {}
+        self._specialized: dict[tuple[int, ...], Specialization] = {}
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{p.name}: {p.type}" for p in self.inputs)
@@ -174,7 +173,7 @@ class Program:
                 variable, wanted, self.rewritten, became, special.accounts()
             )
 
-    def _latest(self, sizes: Mapping[str, int]) -> _Specialization:
+    def _latest(self, sizes: Mapping[str, int]) -> Specialization:
         """Return the program for given sizes; for those last run by default."""
         if sizes or not self._specialized:
             return self._specialize(self._shapes(sizes))
@@ -224,7 +223,7 @@ class Program:
                 raise InputError(f"expected {name} to be a size; got {size!r}")
         return [p.tensor.at(sizes).shape for p in self.inputs]  # type: ignore[misc]
 
-    def _specialize(self, shapes: Sequence[tuple[int, ...]]) -> _Specialization:
+    def _specialize(self, shapes: Sequence[tuple[int, ...]]) -> Specialization:
         """Return the specialisation for the shapes of the inputs."""
         key = tuple(size for shape in shapes for size in shape)
         if key not in self._specialized:
@@ -233,7 +232,7 @@ class Program:
             self._specialized[key] = self._translate(sizes)
         return self._specialized[key]
 
-    def _translate(self, sizes: Mapping[str, int]) -> _Specialization:
+    def _translate(self, sizes: Mapping[str, int]) -> Specialization:
         """Return the program for given sizes, within the budget if there is one."""
         outputs: Sequence[Variable] = self._schedule.outputs
         clones: Mapping[Variable, Variable] = {}
@@ -256,7 +255,7 @@ class Program:
         clones: Mapping[Variable, Variable],
         sizes: Mapping[str, int],
         moved: Mapping[Variable, Variable] | None = None,
-    ) -> _Specialization:
+    ) -> Specialization:
         """Return the program of rewritten outputs, translated for the device."""
         plan = schedule(outputs)
         nodes = concrete(plan, sizes)
@@ -288,56 +287,7 @@ class Program:
         like = next(iter(self._specialized.values()), None)
         executable = self.device.translate(task, like.executable if like else None)
         places = [(nodes[p], i) for i, p in enumerate(self.inputs) if p in nodes]
-        return _Specialization(executable, places, nodes, clones, moved or {})
-
-
-@final
-class _Specialization:
-    """A program for given sizes, and where its inputs go."""
-
-    def __init__(
-        self,
-        executable: Executable,
-        inputs: Sequence[tuple[Node, int]],
-        nodes: Mapping[Variable, Node],
-        clones: Mapping[Variable, Variable],
-        moved: Mapping[Variable, Variable],
-    ) -> None:
-        self.executable = executable
-        self.nodes = nodes
-        self._inputs = inputs
-        self._run_key = nodes.get(RUN_KEY)
-        self._clones = clones
-        self._moved = moved
-        self.commit = executable.commit
-
-    def run(self, arrays: Sequence[Array], run_key: Array) -> list[Array]:
-        """Return the outputs; the updates are ready to be committed."""
-        return self.executable.run(self.given(arrays, run_key))
-
-    def given(self, arrays: Sequence[Array], run_key: Array) -> dict[Node, Array]:
-        """Return the values of the leaves that a call gives."""
-        given = {node: arrays[place] for node, place in self._inputs}
-        if self._run_key is not None:
-            given[self._run_key] = run_key
-        return given
-
-    def became(
-        self, rewritten: Mapping[Variable, Variable]
-    ) -> dict[Variable, Variable]:
-        """Return what computes each variable as written, a budget kept."""
-        return {v: self._moved.get(now, now) for v, now in rewritten.items()}
-
-    def accounts(self) -> dict[Variable, Callable[[], list[Account]]]:
-        """Return what tells where each variable and its clones are computed."""
-        found: dict[Variable, list[Node]] = {}
-        for variable, node in self.nodes.items():
-            found.setdefault(self._clones.get(variable, variable), []).append(node)
-        account = self.executable.account
-        return {
-            v: lambda nodes=nodes: [account(n) for n in nodes]
-            for v, nodes in found.items()
-        }
+        return Specialization(executable, places, nodes, clones, moved or {})
 
 
 def compile(
@@ -412,9 +362,7 @@ def compile(
     outputs = snapshot(outputs)
     chosen = select(device)
     checked = check_updates({} if updates is None else updates)
-    options = Options.checked(
-        seed, threads, memory_budget, passes, debug, check_finite
-    )
+    options = Options.checked(seed, threads, memory_budget, passes, debug, check_finite)
     program = Program(listed, outputs, checked, chosen, options)
     if checked:
         warn_forgotten([*flatten(outputs), *checked.values()], checked)

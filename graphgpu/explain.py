@@ -82,7 +82,8 @@ def explained(
     if now not in accounts:
         now = None
     rules = rewritten.notes.get(source, ())
-    others = [v for v, n in became.items() if n is now and v is not source]
+    same = [look_through(v) for v, n in became.items() if n is now]
+    others = [v for v in dict.fromkeys(same) if v is not source]
     fate = _fate(source, now, others)
     if now is None:
         return Explanation(variable, rules, None, fate)
@@ -110,8 +111,6 @@ def _fate(source: Variable, now: Variable | None, others: Sequence[Variable]) ->
         return "a constant: its value was computed when compiling"
     shared = "; ".join(describe(v).rstrip(",") for v in others[:_SHOWN])
     also = f", and so is the value of {shared}" if others else ""
-    if now is source:
+    if now is source or now.operation == source.operation:
         return f"computed as written{also}"
-    if now.operation == source.operation:
-        return f"computed as written, from rewritten inputs{also}"
     return f"computed by {now.operation or describe(now).rstrip(',')}{also}"

@@ -110,7 +110,9 @@ class Drawing(ABC):
             if variable not in self.boxes and variable not in part.inputs:
                 self.fold(variable)
         self._away = self._read_elsewhere() - part.kept
-        self._most = self._largest_share()
+        alone = [[v] for v in part.variables if v not in self.boxes]
+        boxes = [b.variables for b in dict.fromkeys(self.boxes.values())]
+        self._most = max(map(options.warmth, [*alone, *boxes]), default=0.0)
 
     def fold(self, variable: Variable) -> None:
         """Take what is a mere change of form as part of the edges that it is on."""
@@ -128,12 +130,6 @@ class Drawing(ABC):
         source = variable.inputs[0]
         origin, changes = self._through.get(source, (source, ()))
         self._through[variable] = origin, (*changes, *change)
-
-    def _largest_share(self) -> float:
-        """Return the most that a node of the drawing takes."""
-        alone = [[v] for v in self.part.variables if v not in self.boxes]
-        boxes = [b.variables for b in dict.fromkeys(self.boxes.values())]
-        return max((self.options.warmth(vs) or 0.0 for vs in alone + boxes), default=0)
 
     def _read_elsewhere(self) -> set[Variable]:
         """Return the leaves that other phases alone read."""
@@ -288,11 +284,12 @@ class Drawing(ABC):
 
     def heat_of(self, variables: Sequence[Variable]) -> tuple[Look, list[str]]:
         """Return the fill and the line of text for what variables take."""
-        share = self.options.warmth(variables)
-        if share is None or variables[0] in self.part.inputs:
+        if self.options.heat is None or variables[0] in self.part.inputs:
             return {}, []
+        share = self.options.warmth(variables)
         text = heat_text(share)
-        return heat_look(share, self._most), [small(text)] if text else []
+        line = f'<FONT POINT-SIZE="9">{markup(text)}</FONT>'
+        return heat_look(share, self._most), [line] if text else []
 
     def _add_update(self, name: str, stored: Variable, value: Variable) -> None:
         """Draw what is stored once more, as that which a new value goes to."""

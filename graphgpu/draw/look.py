@@ -102,12 +102,12 @@ def box_look(phase: str) -> Look:
 
 
 def heat_look(share: float, most: float) -> Look:
-    """Return the fill of what takes a share of the time: white to vermilion.
+    """Return the fill of what takes a share of the time: white to orange.
 
     ``most`` is the largest share in the drawing.
     """
     part = (share / most) ** 0.5 if most > 0 else 0.0
-    hot, cold = (0xF0, 0x7A, 0x3C), (0xFF, 0xFF, 0xFF)
+    hot, cold = (0xFF, 0xB3, 0x70), (0xFF, 0xFF, 0xFF)
     mixed = (round(c + (h - c) * part) for h, c in zip(hot, cold, strict=True))
     return {"fillcolor": "#" + "".join(f"{v:02X}" for v in mixed)}
 

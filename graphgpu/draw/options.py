@@ -44,11 +44,10 @@ class Options:
         if not isinstance(self.max_nodes, int) or self.max_nodes < 1:
             raise GraphError(f"max_nodes must be an int >= 1; got {self.max_nodes!r}")
 
-    def warmth(self, variables: Iterable[Variable]) -> float | None:
-        """Return the sum of the heat of variables; None if none is asked for."""
-        if self.heat is None:
-            return None
-        return sum(self.heat.get(v, 0.0) for v in variables)
+    def warmth(self, variables: Iterable[Variable]) -> float:
+        """Return the sum of the heat of variables."""
+        heat = self.heat or {}
+        return sum(heat.get(v, 0.0) for v in variables)
 
     @property
     def types(self) -> bool:

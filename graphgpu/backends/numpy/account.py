@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import final
 
@@ -10,7 +10,6 @@ from graphgpu.backends.base import Task
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.loops import Work
 from graphgpu.backends.numpy.residence import is_view
-from graphgpu.backends.numpy.slicing import relation
 from graphgpu.backends.numpy.timing import computed_by
 from graphgpu.backends.numpy.translate import Code
 from graphgpu.backends.numpy.translation import Statement, label_of
@@ -45,18 +44,22 @@ class Ledger:
 
     def __post_init__(self) -> None:
         for body in self.code.bodies():
-            for name, statements in _functions(body):
+            for name, place, statements in self._functions(body):
                 lines: dict[Node, list[str]] = {}
                 for statement in statements:
                     lines.setdefault(statement.node, []).append(statement.text)
                 for node, texts in lines.items():
-                    excerpt = Excerpt(name, self._place(body), _shortened(texts))
+                    excerpt = Excerpt(name, place, _shortened(texts))
                     self._excerpts.setdefault(node, []).append(excerpt)
         for number, phase in enumerate(self._work.phases):
             for node in (*phase.serial, *(n for p in phase.loops for n in p.nodes)):
                 self._phases[node] = number
         for node, done in computed_by(self.code).items():
             self._parts.update({n: node for n in done if n is not node})
+
+    @property
+    def _kept(self) -> Collection[Node]:
+        return self.code.whole.residence.kept
 
     @property
     def _work(self) -> Work:
@@ -71,6 +74,12 @@ class Ledger:
         reasons = dict.fromkeys(self._reasons(node, other))
         memory, layout = self._memory(node), self._layout(node)
         return Account(tuple(excerpts), memory, layout, tuple(reasons))
+
+    def _functions(self, body: Body) -> Iterator[tuple[str, str, list[Statement]]]:
+        """Yield the functions of a body: what they are, and their statements."""
+        if body.enter:
+            yield f"{body.name}_enter", "by each lane, before its loop", body.enter
+        yield body.name, self._place(body), body.statements
 
     def _place(self, body: Body) -> str:
         images = body.cut.largest if body.cut else 0
@@ -139,13 +148,23 @@ class Ledger:
         if any(value is node for _, value in self.task.updates):
             yield "the new value of a state"
         if other is not None:
-            yield f"computed by the statements of {_called(other)}"
+            yield self._shared(other)
         elif not is_view(node, self._work.tiles):
             yield from self._of_rules(node)
         if not self._work.count:
             yield self._uncut()
-        elif other is None:
+        elif other is None and not is_view(node, self._work.tiles):
             yield from self._of_place(node)
+
+    def _shared(self, other: Node) -> str:
+        """Say with what a node is computed that has no statements of its own."""
+        done = self.code.whole.together.get(other)
+        if done is None:
+            return f"computed by the statements of {_called(other)}"
+        return (
+            f"computed as one of {len(done)} of the same form, whose values lie end to "
+            f"end: the update is done on all as one vector, {_called(other)}"
+        )
 
     def _of_rules(self, node: Node) -> Iterator[str]:
         assert node.operation is not None
@@ -166,20 +185,24 @@ class Ledger:
         if work.total(node):
             yield "a sum over the batch: of the blocks' parts, when all lanes have met"
         elif node not in work.relations:
-            if not any(n in work.relations for n in node.inputs):
+            if not any(map(work.is_batched, node.inputs)):
                 yield "it reads nothing that has the batch's axis: computed once"
-            elif relation(node, work.count) is None:
-                yield "it cannot be computed image by image: computed once"
             else:
-                yield "it reads sums over the batch: computed once"
+                yield "it cannot be computed image by image: computed once"
         for parent in node.inputs:
-            if parent.operation is not None and not self._together(parent, node):
-                yield self._between(parent, node, f"it reads {self._at(parent)}")
+            again = work.is_batched(parent) and parent not in self._kept
+            if parent.operation is None or again or self._together(parent, node):
+                continue
+            yield self._between(parent, node, f"it reads {self._at(parent)}")
         for reader in node.readers:
-            if reader in self._parts and self._parts[reader] in self.code.whole.together:
+            if self._parts.get(reader) in self.code.whole.together:
                 yield f"it is read by {_called(reader)}: an update, done at the end"
             elif not self._together(node, reader):
-                yield self._between(node, reader, f"it is read by {self._at(reader)}")
+                what = f"it is read by {self._at(reader)}"
+                if work.is_batched(node) and node not in self._kept:
+                    yield f"{what}: there it is computed again"
+                else:
+                    yield self._between(node, reader, what)
 
     def _together(self, node: Node, reader: Node) -> bool:
         loop_of = self._work.loop_of
@@ -196,22 +219,24 @@ class Ledger:
         work = self._work
         here, there = work.loop_of.get(node), work.loop_of.get(reader)
         if work.total(node):
-            return f"{what}: the sum is complete when all lanes have met"
-        if here is None:
-            return f"{what}: computed once, before"
-        if there is None:
-            return f"{what}: that needs all images"
-        if there.kind == "split":
-            return f"{what}: a large product over the batch, split by rows"
-        if self._phases.get(node) != self._phases.get(reader):
+            why = "the sum is complete when all lanes have met"
+        elif here is None:
+            why = "computed once, before"
+        elif there is None:
+            why = "that needs all images"
+        elif there.kind == "split":
+            why = "a large product over the batch, split by rows"
+        elif self._phases.get(node) != self._phases.get(reader):
             cause = self._cause(reader)
-            if cause is None:
-                return f"{what}: put off, until all lanes have met"
-            return f"{what}: that waits for {_called(cause)}, of the whole batch"
-        if here.kind != there.kind:
+            why = "put off, until all lanes have met"
+            if cause is not None:
+                why = f"that waits for {_called(cause)}, of the whole batch"
+        elif here.kind != there.kind:
             kinds = {"tile": "a few images at a time", "rows": "a lane's rows at once"}
-            return f"{what}: computed {kinds[there.kind]}, not {kinds[here.kind]}"
-        return f"{what}: a loop of another kind lies between"
+            why = f"computed {kinds[there.kind]}, not {kinds.get(here.kind, 'split')}"
+        else:
+            why = "a loop of another kind lies between"
+        return f"{what}: {why}"
 
     def _cause(self, node: Node) -> Node | None:
         """Return what makes a node wait for the end of the phase before its own."""
@@ -228,12 +253,6 @@ class Ledger:
                 elif there == phase - 1 and not self._work.is_batched(parent):
                     return parent
         return None
-
-
-def _functions(body: Body) -> Iterator[tuple[str, list[Statement]]]:
-    if body.enter:
-        yield f"{body.name}_enter", body.enter
-    yield body.name, body.statements
 
 
 def _is_main(excerpt: Excerpt) -> bool:

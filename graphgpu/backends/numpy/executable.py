@@ -10,13 +10,14 @@ import numpy as np
 from graphgpu.backends.base import Executable, Task
 from graphgpu.backends.numpy.account import Ledger
 from graphgpu.backends.numpy.blas import one_thread
-from graphgpu.backends.numpy.lanes import Lanes, quiet
+from graphgpu.backends.numpy.lanes import Lanes, Part, quiet
 from graphgpu.backends.numpy.layout import Layout, lay_out
 from graphgpu.backends.numpy.link import Linked, bytes_of, link
 from graphgpu.backends.numpy.storage import Buffer
 from graphgpu.backends.numpy.timing import Recorder
 from graphgpu.backends.numpy.translate import Code, translate
 from graphgpu.backends.numpy.translation import Statement
+from graphgpu.backends.numpy.validate import validate
 from graphgpu.backends.report import Account, Timings
 from graphgpu.dtypes import Array
 from graphgpu.errors import GraphGPUError
@@ -60,6 +61,8 @@ class NumpyExecutable(Executable):
             checked=task.checked,
         )
         self.layout: Layout = lay_out(self.code)
+        if task.debug:
+            validate(self.code, self.layout)
         self._lanes = Lanes(self.code.whole.lanes, task.threads)
         self._linked: Linked | None = None
         self._ledger: Ledger | None = None

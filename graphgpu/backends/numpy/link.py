@@ -12,7 +12,12 @@ import numpy as np
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.lanes import Part
 from graphgpu.backends.numpy.layout import Layout
-from graphgpu.backends.numpy.runtime import combine_moments, moment_parts, store
+from graphgpu.backends.numpy.runtime import (
+    add_parts,
+    combine_moments,
+    moment_parts,
+    store,
+)
 from graphgpu.backends.numpy.storage import Block, Buffer, View
 from graphgpu.backends.numpy.timing import MARK, Recorder, Track
 from graphgpu.backends.numpy.translate import Code
@@ -27,6 +32,7 @@ _FUNCTIONS: dict[str, Any] = {
     "copyto": np.copyto,
     "matmul": np.matmul,
     "float64": np.float64,
+    "add_parts": add_parts,
     "combine_moments": combine_moments,
     "moment_parts": moment_parts,
     "store": store,

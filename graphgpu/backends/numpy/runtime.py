@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
-from graphgpu.dtypes import Array
+from graphgpu.dtypes import Array, DType
 
 __all__ = [
+    "add_parts",
     "checked_classes",
     "combine_moments",
     "copy_classes",
@@ -43,27 +45,53 @@ def moment_parts(x: Array, axes: tuple[int, ...], parts: Array) -> None:
     parts[2] = np.sum(rest * rest, axis=axes).reshape(-1)
 
 
+@cache
+def _columns_to_channels(width: int, channels: int, dtype: DType) -> Array:
+    """Return the matrix that adds up the columns of each channel."""
+    return np.tile(np.eye(channels, dtype=dtype), (width // channels, 1))
+
+
+@cache
+def _ones(count: int, dtype: DType) -> Array:
+    return np.ones(count, dtype)
+
+
+def over_columns(parts: Array, channels: int) -> Array:
+    """Add up [..., columns · channels] over the columns: a product is quickest."""
+    flat = parts.reshape(-1, parts.shape[-1])
+    sums: Array = flat @ _columns_to_channels(flat.shape[1], channels, flat.dtype)
+    return sums.reshape(*parts.shape[:-1], channels)
+
+
+def add_parts(parts: Array, out: Array) -> None:
+    """Add up partial sums [blocks, columns · channels] over blocks and columns."""
+    wide = _ones(len(parts), parts.dtype) @ parts.reshape(len(parts), -1)
+    if out.size == wide.size:
+        out[...] = wide.reshape(out.shape)
+    else:
+        out[...] = over_columns(wide, out.size).reshape(out.shape)
+
+
 def combine_moments(parts: Array, counts: Array, mean: Array, variance: Array) -> None:
     """Combine parts [blocks, 3, columns · channels] into mean and variance.
 
-    A part's rows are a shift m, Σ (x - m) and Σ (x - m)² of ``counts`` numbers
-    for each column of each channel.  In float64 (Chan, Golub and LeVeque, 1983).
+    A part's rows are a shift s, Σ (x - s) and Σ (x - s)² of ``counts`` numbers for
+    each column of each channel.  With s the same for all columns, and d = s minus
+    the first block's, Σ (x - s₀) = Σ (x - s) + n d and Σ (x - s₀)² = Σ (x - s)² +
+    2 d Σ (x - s) + n d².  Across blocks in float64.
     """
     channels = mean.size
-    wide = parts.astype(np.float64).reshape(len(parts), 3, -1, channels)
-    n = counts[:, np.newaxis, np.newaxis]
-    shift = wide[:, 1] / n
-    means = wide[:, 0] + shift
-    columns = wide.shape[2]
-    total = counts.sum() * columns
-    weights = np.repeat(counts, columns) / total
-    flat = means.reshape(-1, channels)
-    overall = weights @ flat
-    squares = (wide[:, 2] - n * shift * shift).reshape(-1, channels).sum(0)
-    spread = flat - overall
-    squares += (weights * total) @ (spread * spread)
-    mean[...] = overall.reshape(mean.shape)
-    variance[...] = np.maximum(squares / total, 0).reshape(variance.shape)
+    shaped = parts.reshape(len(parts), 3, -1, channels)
+    columns = shaped.shape[2]
+    sums = over_columns(parts, channels)[:, 1:].astype(np.float64)
+    shift = shaped[:, 0, 0].astype(np.float64)
+    n = (counts * columns)[:, np.newaxis]
+    moved = shift - shift[0]
+    weighted = n * moved
+    first = (sums[:, 0] + weighted).sum(0) / n.sum()
+    second = (sums[:, 1] + moved * (2 * sums[:, 0] + weighted)).sum(0) / n.sum()
+    mean[...] = (shift[0] + first).reshape(mean.shape)
+    variance[...] = np.maximum(second - first * first, 0).reshape(variance.shape)
 
 
 def copy_classes(

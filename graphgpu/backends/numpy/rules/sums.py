@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphgpu.backends.numpy.body import Body
-from graphgpu.backends.numpy.rules.elementwise import lines
+from graphgpu.backends.numpy.rules.elementwise import lines, row_length
 from graphgpu.backends.numpy.rules.registry import FLOATS, Rules, sliced_inputs
 from graphgpu.backends.numpy.storage import BLOCK, Block, Buffer, View
 from graphgpu.backends.numpy.translation import Value, label_of
@@ -191,22 +191,20 @@ def finish_sum(body: Body, node: Node) -> bool:
     """Add up the partial results."""
     buffer = body.whole.partials[node]
     out = body.output(node)
-    size = prod(node.shape)
-    parts = View(buffer).then("all", lambda a, _: a.reshape(-1, size))
-    flat = out.view.then("flat", lambda a, _: a.reshape(-1), True)
-    body.say(
-        f"add.reduce({body.text(parts)}, axis=0, dtype=float64, out={body.text(flat)})"
-    )
+    parts = View(buffer).then("all", lambda a, _: a)
+    body.say(f"add_parts({body.text(parts)}, {body.text(out)})")
     _divide(body, node, out.view)
     return True
 
 
 @RULES.of(Moments)
 def moments(body: Body, node: Node) -> bool:
-    """Write the block's mean, what it drifts by, and the squares about it.
+    """Write a number near the block's mean, and the sums of x minus that, and squared.
 
+    The first element of each channel will do: it is the mean but for a few standard
+    deviations, so that no digits cancel.  The parts are combined exactly, after
     T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for computing the sample
-    variance", The American Statistician 37 (1983): the parts are combined exactly.
+    variance", The American Statistician 37 (1983).
     """
     if not (body.in_blocks and body.whole.work.total(node)):
         return False
@@ -217,35 +215,48 @@ def moments(body: Body, node: Node) -> bool:
     if not (tile or matrix):
         _moments_of(body, node, value.plain())
         return True
-    height = value.shape[0] if tile else 1
-    width = value.shape[2] * value.shape[3] if tile else value.shape[1]
+    channels = value.shape[-1]
+    width = value.shape[2] * channels if tile else channels
     parts = View(_partials(body, node, (3, width), value.dtype))
-    mean, drift, squares = (_row(parts, k) for k in range(3))
-    rest = Value(
-        View(body.scratch(value.shape, value.dtype, "rest")), value.shape, value.tile
-    )
-
-    def add_up(given: Value, out: View) -> None:
-        if tile:
-            _column_sums(body, given, width, out)
-        else:
-            body.call("matmul", _ones(body, BLOCK, given.dtype), given, out=out)
+    near, total, squares = (_row(parts, k) for k in range(3))
+    memory = body.scratch(value.shape, value.dtype, "rest")
+    rest = Value(View(memory), value.shape, value.tile)
+    length = row_length(value.shape[0], width) if tile else width
+    _first_elements(body, value, near)
+    row = near
+    if length > width:
+        row = View(body.scratch((length,), value.dtype, "row"))
+        body.copy(row.then("lines", lambda a, _: a.reshape(-1, width)), near)
 
     def seen(given: Value) -> View:
-        return lines(given, width) if tile else given.view
+        return lines(given, length) if tile else given.view
 
-    rows = body.given(
-        f"lines_{height}",
-        lambda b: np.asarray(height * (b.size if b else 1), value.dtype),
-    )
-    add_up(value, mean)
-    body.call("divide", mean, rows, out=mean)
-    body.call("subtract", seen(value), mean, out=seen(rest))
-    add_up(rest, drift)
+    def add_up(out: View) -> None:
+        if tile:
+            _column_sums(body, rest, width, out)
+        else:
+            body.call("matmul", _ones(body, BLOCK, rest.dtype), rest, out=out)
+
+    body.call("subtract", seen(value), row, out=seen(rest))
+    add_up(total)
     flat = rest.view.then("flat", lambda a, _: a.reshape(-1), True)
     body.call("multiply", flat, flat, out=flat)
-    add_up(rest, squares)
+    add_up(squares)
     return True
+
+
+def _first_elements(body: Body, value: Value, out: View) -> None:
+    """Write the first element of each channel, repeated; 0 where it is not finite."""
+    channels = value.shape[-1]
+    integer = np.dtype(f"int{8 * value.dtype.itemsize}")
+    finite = View(body.scratch((channels,), np.dtype(bool), "finite"))
+    bits = View(body.scratch((channels,), integer, "bits"))
+    first = value.view.then("first", lambda a, _: a.reshape(-1)[:channels])
+    first_bits = first.then("bits", lambda a, _: a.view(integer))
+    body.call("isfinite", first, out=finite)
+    body.call("multiply", first_bits, finite, out=bits)
+    repeated = out.then("channels", lambda a, _: a.reshape(-1, channels))
+    body.copy(repeated, bits.then("numbers", lambda a, _: a.view(value.dtype)))
 
 
 def _row(view: View, index: int) -> View:
