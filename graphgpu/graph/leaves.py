@@ -81,13 +81,16 @@ class Storage:
         with self.lock:
             return self.array.copy()
 
-    def move(self, flat: Array, offset: int) -> None:
-        """Move the contents into a vector shared with others; only ever done once."""
+    def move(self, place: Array, home: tuple[Array, int] | None = None) -> None:
+        """Move the contents to other memory.
+
+        ``home`` is the vector that it lies in with others, and where.
+        """
         with self.lock:
-            place = flat[offset : offset + self.array.size].reshape(self.array.shape)
+            place = place.reshape(self.array.shape)
             np.copyto(place, self.array)
             self.array = place
-            self.home = (flat, offset)
+            self.home = home
 
     def write(self, value: Array) -> None:
         """Replace the contents; shape and dtype are the caller's business."""

@@ -95,17 +95,20 @@ class Ledger:
     def _memory(self, node: Node) -> str:
         """Say where the value lies, and for how long."""
         if node.operation is None:
-            if isinstance(node.variable, Constant):
-                return "a constant of the program"
-            stored = isinstance(node.variable, Stored)
-            return "the state's own" if stored else "where a call's input is copied to"
+            return _memory_of_leaf(node)
+        if self._is_dropped(node):
+            return "none: it is not computed"
         if is_view(node, self._work.tiles):
             return f"none of its own: that of {_called(node.inputs[0])}, seen otherwise"
-        if node in self._parts and node not in self.code.whole.homes:
-            return "in cache, in pieces of the vectors that updates are done on"
         if self._work.is_batched(node):
             return self._batched_memory(node)
         return self._whole_memory(node)
+
+    def _is_dropped(self, node: Node) -> bool:
+        """Whether translation has made the node needless."""
+        return node.operation is not None and not (
+            node in self._phases or node in self._parts
+        )
 
     def _batched_memory(self, node: Node) -> str:
         where = [e.function for e in self._excerpts.get(node, ()) if _is_main(e)]
@@ -118,6 +121,8 @@ class Ledger:
 
     def _whole_memory(self, node: Node) -> str:
         homes = self.code.whole.homes.get(node, ())
+        if node in self._parts and not homes:
+            return "in cache, in pieces of the vectors that updates are done on"
         parents = [v.view.buffer.parent for v in homes]
         if any(p is not None for p in parents):
             return f"at its place in a vector that an update reads: {self._bytes(node)}"
@@ -140,6 +145,11 @@ class Ledger:
     def _reasons(self, node: Node, other: Node | None) -> Iterator[str]:
         """Yield why it is computed where it is, and not with its neighbours."""
         if node.operation is None:
+            return
+        if self._is_dropped(node):
+            for reader in self._phases:
+                if node.variable in reader.variable.inputs:
+                    yield f"{_called(reader)} does without it"
             return
         if node in self.task.late:
             yield "computed again for the memory budget, as late as can be"
@@ -253,6 +263,13 @@ class Ledger:
                 elif there == phase - 1 and not self._work.is_batched(parent):
                     return parent
         return None
+
+
+def _memory_of_leaf(node: Node) -> str:
+    if isinstance(node.variable, Constant):
+        return "a constant of the program"
+    stored = isinstance(node.variable, Stored)
+    return "the state's own" if stored else "where a call's input is copied to"
 
 
 def _is_main(excerpt: Excerpt) -> bool:

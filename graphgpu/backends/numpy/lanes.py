@@ -24,13 +24,13 @@ import numpy as np
 
 from graphgpu.backends.numpy.blas import one_thread_from_now_on
 
-__all__ = ["Lanes", "Part", "quiet"]
+__all__ = ["BUFFER", "Lanes", "Part", "quiet"]
 
 _PATIENCE = 50
 """How often to yield before sleeping: 30 to 60 us."""
 
-_BUFFER = 1024
-"""Elements of NumPy's buffers."""
+BUFFER = 1024
+"""Elements of NumPy's buffers, on which the bits of some sums depend."""
 
 _yield_core: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
     4,096 and the usual buffer, 0.13 with this one.
     """
     with np.errstate(all="ignore"):  # which restores the buffer's size as well
-        np.setbufsize(_BUFFER)
+        np.setbufsize(BUFFER)
         yield
 
 
@@ -224,7 +224,7 @@ class _Run:
 def _serve(number: int, runs: SimpleQueue[_Run]) -> None:
     """Take part in one step after another."""
     np.seterr(all="ignore")
-    np.setbufsize(_BUFFER)
+    np.setbufsize(BUFFER)
     one_thread_from_now_on()
     while True:
         run = runs.get()

@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, final
 
-from graphgpu.backends.numpy.lanes import Part
+from graphgpu.backends.numpy.lanes import BUFFER, Part
 from graphgpu.backends.numpy.shared_memory import allocate
 from graphgpu.backends.numpy.worker import (
     ARRIVED,
@@ -334,7 +334,7 @@ def _started(commands: int, page: int, number: int) -> subprocess.Popen[bytes]:
         [
             *[sys.executable, "-P", "-S", "-c", _START],
             json.dumps([[str(p) for p in sys.path], packages]),
-            *[str(n) for n in (commands, page, number)],
+            *[str(n) for n in (commands, page, number, BUFFER)],
         ],
         env={**settings, **_ONE_THREAD},
         stdin=subprocess.DEVNULL,

@@ -257,9 +257,13 @@ class _Worker:
             send(self._socket, b"loaded " + number, refusal)
 
 
-def main(commands: int, page: int, number: int) -> None:
-    """Be the process with a number; return when the parent is gone."""
+def main(commands: int, page: int, number: int, buffer: int) -> None:
+    """Be the process with a number; return when the parent is gone.
+
+    ``buffer`` is the size of NumPy's buffers.
+    """
     np.seterr(all="ignore")
+    np.setbufsize(buffer)
     try:
         _Worker(commands, page, number).serve()
     except (EOFError, ConnectionError):
