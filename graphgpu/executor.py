@@ -184,7 +184,8 @@ class Program:
 
         It is run ``repeat`` times, and once before to warm up, with a reading of the
         clock after each statement of the generated code, by as many threads as ever.
-        No state is updated, and ``step`` stays.
+        No state is updated, and ``step`` stays.  An input that is called ``repeat``
+        goes by place.
 
         >>> import graphgpu as gg
         >>> x = gg.placeholder("x", (2,))

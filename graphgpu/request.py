@@ -48,7 +48,7 @@ class Options:
 
     @staticmethod
     def checked(
-        seed: object,
+        seed: Any,
         threads: object,
         memory_budget: Any,
         passes: Collection[str] | None,
@@ -56,7 +56,8 @@ class Options:
         check_finite: object,
     ) -> Options:
         """Return the options that the arguments of ``compile`` mean."""
-        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed < 2**64:
             raise CompileError(f"expected a seed from 0 to 2**64 - 1; got {seed!r}")
         if threads is None:
             threads = usable_cores()

@@ -203,6 +203,22 @@ def test_the_slower_half_of_the_runs_is_left_out():
     assert Profile(slow, {}, {}).seconds == 10
 
 
+def test_a_program_that_computes_nothing_has_overheads_alone():
+    x = gg.placeholder("x", (2,))
+    profile = gg.compile([x], x).profile([1.0, 2.0], repeat=1)
+    assert profile.nodes == ()
+    assert sum(c.share for c in profile.overheads) == pytest.approx(1)
+    assert (profile.lanes, profile.threads) == (1, 1)
+    assert "between functions" in str(profile)
+
+
+def test_threads_are_those_of_the_program():
+    program, arrays = trained()
+    alone = gg.compile(program.inputs, program.outputs, program.updates, threads=1)
+    profile = alone.profile(*arrays, repeat=1)
+    assert (profile.lanes, profile.threads) == (2, 1)
+
+
 # --- views
 
 

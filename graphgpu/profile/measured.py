@@ -172,12 +172,15 @@ class Profile:
 
     def __rich__(self) -> Group:
         """Return the tables."""
+        groups = (
+            ("scope", self.scopes),
+            ("function", self.functions),
+            ("node", self.nodes),
+        )
         return Group(
             self._title(),
             cost_table("phase", self.phases, self.overheads),
-            cost_table("scope", self.scopes),
-            cost_table("function", self.functions),
-            cost_table("node", self.nodes),
+            *(cost_table(name, costs) for name, costs in groups if costs),
         )
 
     def _title(self) -> str:

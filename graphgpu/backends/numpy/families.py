@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any, TypeAlias
 
-import numpy as np
-
+from graphgpu.backends.numpy.shared_memory import Directory, memory
 from graphgpu.dtypes import Array, DType
 from graphgpu.graph import Constant, Storage, Stored
 from graphgpu.nodes import Node
@@ -64,6 +64,11 @@ class Family:
     def storages(self, role: int) -> list[Storage]:
         """Return the storages of a role: all parameters, or all velocities."""
         return [storage_of(m.stored[role]) for m in self.members]
+
+    def is_scattered(self) -> bool:
+        """Whether another program has laid the members end to end in another way."""
+        roles = range(len(self.members[0].stored))
+        return any(_is_scattered(self.storages(r)) for r in roles)
 
 
 def offsets(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -222,26 +227,43 @@ def _runs(members: Sequence[Member]) -> list[Family]:
 
 def _adjoins(left: Member, right: Member) -> bool:
     """Whether the right one's values follow the left one's, in every role."""
-    for a, b in zip(left.stored, right.stored, strict=True):
-        here, there = storage_of(a).home, storage_of(b).home
-        if here is None or there is None or here[0] is not there[0]:
-            return False
-        if here[1] + rounded(left.size) != there[1]:
-            return False
-    return True
+    pairs = zip(left.stored, right.stored, strict=True)
+    return all(_follows(storage_of(a), storage_of(b), left.size) for a, b in pairs)
 
 
-def pack(storages: Sequence[Storage], dtype: DType) -> Array:
-    """Return the vector in which storages lie end to end; move them there once."""
+def pack(storages: Sequence[Storage], dtype: DType, shared: bool) -> Array:
+    """Return the vector in which storages lie end to end; move them if they do not.
+
+    It is in shared memory if it is to be, or if any of them is.
+    """
     if len(storages) == 1:
         return storages[0].array.reshape(-1)
     places = offsets([s.array.size for s in storages])
     size = places[-1] + storages[-1].array.size
-    home = storages[0].home
-    if home is not None:
-        flat, offset = home
-        return flat[offset : offset + size]
-    flat = np.zeros(size, dtype)
-    for storage, place in zip(storages, places, strict=True):
-        storage.move(flat, place)
-    return flat
+    if not _end_to_end(storages):
+        directory = Directory()
+        shared = shared or any(directory.find(s.array) for s in storages)
+        flat = memory(size * dtype.itemsize, shared).view(dtype)
+        flat.fill(0)
+        for storage, place in zip(storages, places, strict=True):
+            storage.move(flat[place : place + storage.array.size], (flat, place))
+    assert storages[0].home is not None
+    flat, offset = storages[0].home
+    return flat[offset : offset + size]
+
+
+def _is_scattered(storages: Sequence[Storage]) -> bool:
+    """Whether storages lie end to end with others, which another program reads so."""
+    return all(s.home is not None for s in storages) and not _end_to_end(storages)
+
+
+def _end_to_end(storages: Sequence[Storage]) -> bool:
+    return all(_follows(a, b, a.array.size) for a, b in pairwise(storages))
+
+
+def _follows(left: Storage, right: Storage, size: int) -> bool:
+    """Whether one lies in the same vector as another of a size, right after it."""
+    here, there = left.home, right.home
+    if here is None or there is None or here[0] is not there[0]:
+        return False
+    return here[1] + rounded(size) == there[1]

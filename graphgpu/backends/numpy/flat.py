@@ -140,7 +140,7 @@ def place_family(whole: Translation, family: Family) -> PlacedFamily:
     first = family.members[0]
     for role, leaf in enumerate(first.stored):
         buffer = Buffer(f"all_{label_of(leaf)}", (size,), leaf.tensor.dtype)
-        buffer.array = _packed(family, role, leaf.tensor.dtype)
+        buffer.array = _packed(placed, role, leaf.tensor.dtype)
         placed.stored.append(buffer)
     for role, leaf in enumerate(first.given):
         buffer = whole.buffer(
@@ -152,8 +152,9 @@ def place_family(whole: Translation, family: Family) -> PlacedFamily:
     return placed
 
 
-def _packed(family: Family, role: int, dtype: DType) -> Any:
-    return lambda: pack(family.storages(role), dtype)
+def _packed(placed: PlacedFamily, role: int, dtype: DType) -> Any:
+    storages = placed.family.storages
+    return lambda: pack(storages(role), dtype, placed.whole.shared)
 
 
 def _place_given(placed: PlacedFamily, node: Node, parent: Buffer, offset: int) -> None:

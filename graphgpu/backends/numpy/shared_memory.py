@@ -25,7 +25,7 @@ import numpy as np
 
 from graphgpu.dtypes import Array
 
-__all__ = ["Directory", "SharedBlock", "allocate"]
+__all__ = ["Directory", "SharedBlock", "allocate", "memory"]
 
 _HUGE = 2**22
 """The size from which a block asks for large pages, as NumPy does."""
@@ -70,6 +70,16 @@ def allocate(nbytes: int) -> SharedBlock:
     _blocks[address] = size, handle
     weakref.finalize(mapping, _forget, address, handle).atexit = False
     return SharedBlock(array[:nbytes], handle)
+
+
+def memory(nbytes: int, shared: bool) -> Array:
+    """Return bytes that begin on a cache line; in a block, where one can be had."""
+    if shared:
+        with contextlib.suppress(OSError):
+            return allocate(nbytes).array
+    whole = np.empty(nbytes + 64, np.uint8)
+    start = -whole.ctypes.data % 64
+    return whole[start : start + nbytes]
 
 
 _blocks: dict[int, tuple[int, int]] = {}

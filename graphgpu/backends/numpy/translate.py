@@ -25,6 +25,7 @@ from graphgpu.ops.convolution_operations import (
     ConvolutionFamily,
     ConvolutionInputGradient,
 )
+from graphgpu.ops.matrix_product import Matmul
 from graphgpu.types import TensorType, TupleType
 
 __all__ = ["Code", "translate"]
@@ -32,6 +33,10 @@ __all__ = ["Code", "translate"]
 LANES = 2
 _CACHE = 1_800_000
 """Bytes that the expanded rows of a block may take: they should stay in cache."""
+_CHAIN = 2**18
+"""Bytes of the widest rows of a block where only elementwise operations follow."""
+_PRODUCT = 2**22
+"""The same where there are matrix products, which like many rows."""
 _SMALL = 4e-4
 """Seconds of work below which lanes cost more than they save."""
 
@@ -182,11 +187,27 @@ def _cuts(work: Work, nodes: Sequence[Node]) -> dict[str, Partition]:
         default=1,
     )
     images = max(1, min(16, _CACHE // bytes_each, share))
+    rows = max(1, min(_block_of_rows(work), share))
     return {
         "tile": partition(work.count, LANES, images),
-        "rows": partition(work.count, LANES, share),
+        "rows": partition(work.count, LANES, rows),
         "split": partition(LANES, LANES, 1),
     }
+
+
+def _block_of_rows(work: Work) -> int:
+    """Return how many rows to take at a time in loops without images."""
+    nodes = [
+        n
+        for n in work.relations
+        if n not in work.tiles and work.is_batched(n) and n.operation is not None
+    ]
+    widest = max(
+        (prod(_shape(t)[1:]) * t.dtype.itemsize for n in nodes for t in _parts(n)),
+        default=1,
+    )
+    products = any(isinstance(n.operation, Matmul) for n in nodes)
+    return (_PRODUCT if products else _CHAIN) // max(1, widest)
 
 
 def _expanded(node: Node) -> int:

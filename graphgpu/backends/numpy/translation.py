@@ -75,6 +75,8 @@ class Translation:
     """What a node that stands for several computes: a family's step."""
     buffers: list[Buffer] = field(default_factory=list)
     clock: int = 0
+    shared: bool = False
+    """Whether values are to lie in memory that other processes see."""
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
