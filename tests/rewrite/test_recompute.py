@@ -259,7 +259,7 @@ def test_the_measure_given_decides_and_is_asked_seldom():
     outputs, sizes = [loss, *updates.values()], {"batch": 512}
     asked = []
 
-    def measure(found):
+    def measure(found, clones):
         asked.append(estimate(found, sizes) // 2 + 1000)
         return asked[-1]
 
