@@ -21,6 +21,7 @@ from graphgpu.binding import bind, check_guards, sizes_of
 from graphgpu.dtypes import Array
 from graphgpu.errors import InputError
 from graphgpu.explain import Explanation, explained
+from graphgpu.garbage import collection_paused
 from graphgpu.graph import (
     Placeholder,
     Stored,
@@ -50,6 +51,8 @@ from graphgpu.specialization import Specialization
 __all__ = ["Program", "compile", "evaluate"]
 
 _by_serial = attrgetter("serial")
+_MOST_SIZES = 64
+"""The sizes for which a program is kept; then the least recently used goes."""
 
 
 @final
@@ -81,7 +84,10 @@ class Program:
         check_leaves(inputs, written)
         self._variables = len(written.order)
         self._guards = [(v, guard) for v in written.order for guard in v.guards]
-        self.rewritten = rewrite(written.outputs, options.passes, debug=options.debug)
+        with collection_paused():
+            self.rewritten = rewrite(
+                written.outputs, options.passes, debug=options.debug
+            )
         self._schedule = schedule(self.rewritten.outputs)
         stored = {v for v in written.order if isinstance(v, Stored)}
         stored.update(self.updates)
@@ -230,7 +236,12 @@ class Program:
         if key not in self._specialized:
             sizes = sizes_of(self.inputs, shapes)
             check_guards(self._guards, sizes)
-            self._specialized[key] = self._translate(sizes)
+            while len(self._specialized) >= _MOST_SIZES:
+                del self._specialized[next(iter(self._specialized))]
+            with collection_paused():
+                self._specialized[key] = self._translate(sizes)
+        elif len(self._specialized) > 1:  # the last used are the last to go
+            self._specialized[key] = self._specialized.pop(key)
         return self._specialized[key]
 
     def _translate(self, sizes: Mapping[str, int]) -> Specialization:
@@ -323,7 +334,9 @@ def compile(
         What random numbers depend on beside their keys and the step.
     threads
         How many threads of the CPU may work; as many as there are cores, if not
-        given.  The results have the same bits for every number.
+        given.  The results have the same bits for every number.  With two or more,
+        a second process computes part of a large program where it can (x86-64
+        Linux), from about the third call on; with 1 none is ever started.
     memory_budget
         The most bytes that ``plan().peak_bytes`` may come to, as a number or as
         ``"2GiB"``: activations are then computed again in the backward pass where

@@ -20,7 +20,7 @@ LAYERS = [
     ["ops"],
     ["gradient"],
     ["control"],
-    ["schedule", "memory", "order", "bytesize", "interrupts", "reference"],
+    ["schedule", "memory", "order", "bytesize", "interrupts", "garbage", "reference"],
     ["rewrite"],
     ["binding", "plan", "finite"],
     ["nodes", "request"],

@@ -35,21 +35,28 @@ def told(variable):
     return net().program.explain(variable, batch=32)
 
 
+def images(kind):
+    """Return the first images that operations of a kind compute."""
+    found = [v for v in gg.Graph(list(net().updates.values())) if v.operation]
+    return next(v for v in found if v.operation.kind() == kind and v.ndim == 4)
+
+
 # --- where it is computed
 
 
 def test_an_elementwise_node_is_computed_again_where_it_is_read():
-    found = told(net().active)
+    centred = images("subtract")
+    found = told(centred)
     loops = [e for e in found.excerpts if not e.function.endswith("_enter")]
-    assert found.now.operation == net().active.operation
-    assert len(loops) == 2
+    assert found.now.operation == centred.operation
+    assert len(loops) == 3
     source = net().program.source(batch=32)
     for excerpt in found.excerpts:
         assert f"def {excerpt.function}(" in source
         assert all(line in source for line in excerpt.lines)
     assert loops[0].what.startswith("a loop over blocks of at most ")
     assert loops[0].what.endswith(" images on 2 lanes")
-    assert found.memory.endswith("computed again in each of 2 loops that read it")
+    assert found.memory.endswith("computed again in each of 3 loops that read it")
     assert found.layout == "tiles [H, B, W, C], block by block"
     assert any(r.endswith("there it is computed again") for r in found.reasons)
 
@@ -159,17 +166,11 @@ def test_what_a_budget_computes_again_is_told_of_its_first_computation():
     assert all(f.now is not None for f in found)
 
 
-def test_what_a_pair_of_operations_made_needless_says_so():
-    places = next(
-        v
-        for v in gg.Graph(list(net().updates.values())).variables
-        if v.operation and v.operation.kind() == "max_pool_indices"
-    )
-    found = told(places)
-    assert found.memory == "none: it is not computed"
-    (reason,) = found.reasons
-    assert reason.startswith("max_pool_gradient_")
-    assert reason.endswith(" does without it")
+def test_the_places_of_maxima_are_kept_as_a_byte_for_each_window():
+    found = told(images("max_pool_indices"))
+    (excerpt,) = found.excerpts
+    assert "tiled_max_pool_taps" in excerpt.lines[0]
+    assert found.memory == "kept for the whole batch: 32.00 KiB"
 
 
 # --- rewriting

@@ -89,6 +89,7 @@ class Storage:
         with self.lock:
             place = place.reshape(self.array.shape)
             np.copyto(place, self.array)
+            self.home = None  # an interrupt leaves it without, not with an old one
             self.array = place
             self.home = home
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from graphgpu.errors import CompileError
 from graphgpu.graph import Subgraph, Variable, renumber, revised
-from graphgpu.rewrite import broadcasts, choices
+from graphgpu.rewrite import broadcasts, choices, pooled_choices
 from graphgpu.rewrite.batch_norms import fold_batch_norm
 from graphgpu.rewrite.bodies import rewrite_bodies
 from graphgpu.rewrite.draft import Draft
@@ -27,7 +27,7 @@ __all__ = ["PASSES", "Rewritten", "rewrite"]
 
 Pass: TypeAlias = Callable[[Draft], int]
 
-RULES_WITHIN = (broadcasts, choices)
+RULES_WITHIN = (broadcasts, choices, pooled_choices)
 """Modules whose rules belong to a pass that is defined elsewhere."""
 
 _PASSES: dict[str, Pass] = {

@@ -96,19 +96,11 @@ class Ledger:
         """Say where the value lies, and for how long."""
         if node.operation is None:
             return _memory_of_leaf(node)
-        if self._is_dropped(node):
-            return "none: it is not computed"
         if is_view(node, self._work.tiles):
             return f"none of its own: that of {_called(node.inputs[0])}, seen otherwise"
         if self._work.is_batched(node):
             return self._batched_memory(node)
         return self._whole_memory(node)
-
-    def _is_dropped(self, node: Node) -> bool:
-        """Whether translation has made the node needless."""
-        return node.operation is not None and not (
-            node in self._phases or node in self._parts
-        )
 
     def _batched_memory(self, node: Node) -> str:
         where = [e.function for e in self._excerpts.get(node, ()) if _is_main(e)]
@@ -145,11 +137,6 @@ class Ledger:
     def _reasons(self, node: Node, other: Node | None) -> Iterator[str]:
         """Yield why it is computed where it is, and not with its neighbours."""
         if node.operation is None:
-            return
-        if self._is_dropped(node):
-            for reader in self._phases:
-                if node.variable in reader.variable.inputs:
-                    yield f"{_called(reader)} does without it"
             return
         if node in self.task.late:
             yield "computed again for the memory budget, as late as can be"

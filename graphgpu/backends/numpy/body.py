@@ -97,7 +97,8 @@ class Body:
         scratch: dict[int, View] = {}
         bound: dict[int, tuple[TileKernel, list[View]]] = {}
         sizes = [k.needs() for k in kernels.values()]
-        for place, needs in enumerate(zip(*sizes, strict=True)):
+        for place in range(max(map(len, sizes))):  # a small block may need fewer
+            needs = [n[place] for n in sizes if place < len(n)]
             if not needs[0].zero:
                 most = max(n.nbytes for n in needs)
                 memory = self.scratch((most,), np.dtype(np.uint8), "work")

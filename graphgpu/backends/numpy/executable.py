@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
+from traceback import walk_tb
 from typing import Any, final
 
 import numpy as np
@@ -10,10 +12,15 @@ import numpy as np
 from graphgpu.backends.base import Executable, Task
 from graphgpu.backends.numpy.account import Ledger
 from graphgpu.backends.numpy.blas import one_thread
-from graphgpu.backends.numpy.lanes import Lanes, Part, quiet
+from graphgpu.backends.numpy.lanes import Lanes, quiet
 from graphgpu.backends.numpy.layout import Layout, lay_out
 from graphgpu.backends.numpy.link import Linked, bytes_of, link
+from graphgpu.backends.numpy.orders import better_order
+from graphgpu.backends.numpy.processes import ProcessLanes
+from graphgpu.backends.numpy.shared_memory import memory
+from graphgpu.backends.numpy.sharing import is_worthwhile, shared_lanes, start_team
 from graphgpu.backends.numpy.storage import Buffer
+from graphgpu.backends.numpy.team import Team
 from graphgpu.backends.numpy.timing import Recorder
 from graphgpu.backends.numpy.translate import Code, translate
 from graphgpu.backends.numpy.translation import Statement
@@ -21,6 +28,7 @@ from graphgpu.backends.numpy.validate import validate
 from graphgpu.backends.report import Account, Timings
 from graphgpu.dtypes import Array
 from graphgpu.errors import GraphGPUError
+from graphgpu.garbage import collection_paused
 from graphgpu.graph import Storage, Stored, failure
 from graphgpu.nodes import Node
 from graphgpu.plan import Plan
@@ -34,14 +42,14 @@ class Arena:
 
     def __init__(self) -> None:
         self.bytes = np.empty(0, np.uint8)
+        self.shared = False
         self.user: object = None
 
-    def at_least(self, size: int) -> Array:
-        """Return the memory, enlarged if it must be."""
-        if self.bytes.size < size:
-            whole = np.empty(size + 64, np.uint8)
-            start = -whole.ctypes.data % 64
-            self.bytes = whole[start : start + size]
+    def at_least(self, size: int, shared: bool) -> Array:
+        """Return the memory, enlarged or made shared if it must be."""
+        if self.bytes.size < size or (shared and not self.shared):
+            self.shared |= shared
+            self.bytes = memory(max(size, self.bytes.size), self.shared)
         return self.bytes
 
 
@@ -52,6 +60,20 @@ class NumpyExecutable(Executable):
     def __init__(self, task: Task, arena: Arena | None = None) -> None:
         self.task = task
         self.arena = arena or Arena()
+        self._translate()
+        self._lanes = Lanes(self.code.whole.lanes, task.threads)
+        self._linked: Linked | None = None
+        self._team: Team | None = None
+        """Kept while new code is linked: processes take a while to start."""
+        self._processes: ProcessLanes | None = None
+        self._bound: Array | None = None
+        self._storages: list[tuple[Storage, Array]] = []
+        self._staged: list[tuple[Node, Array]] = []
+        self._results: list[Array] = []
+
+    def _translate(self) -> None:
+        """Write the code, and decide where everything lies."""
+        task = self.task
         self.code: Code = translate(
             task.nodes,
             task.outputs,
@@ -60,29 +82,41 @@ class NumpyExecutable(Executable):
             late=task.late,
             checked=task.checked,
         )
+        self.code.whole.shared = is_worthwhile(self.code, task.threads)
         self.layout: Layout = lay_out(self.code)
+        self._written_bytes = self.layout.widest_bytes
+        if task.fused and not task.checked and self.code.whole.lanes == 1:
+            self._reorder()
         if task.debug:
             validate(self.code, self.layout)
-        self._lanes = Lanes(self.code.whole.lanes, task.threads)
-        self._linked: Linked | None = None
         self._ledger: Ledger | None = None
-        self._bound: Array | None = None
-        self._storages: list[tuple[Storage, Array]] = []
-        self._staged: list[tuple[Node, Array]] = []
-        self._results: list[Array] = []
+
+    def _reorder(self) -> None:
+        """Take an order that needs less memory, where there are no loops to keep."""
+        task = self.task
+        nodes = better_order(task)
+        if nodes is None:
+            return
+        code = translate(nodes, task.outputs, task.updates, late=task.late)
+        layout = lay_out(code)
+        if layout.arena_bytes < self.layout.arena_bytes:
+            self.code, self.layout = code, layout
 
     def run(self, inputs: Mapping[Node, Array]) -> list[Array]:
         """Compute; return copies of the outputs."""
+        again = self._linked is not None
         linked = self._ready()
+        if again and self.code.whole.shared and self._processes is None:
+            self._hand_over(linked)
         self._stage(inputs)
-        self._compute(linked, linked.parts)
+        processes = self._processes
+        self._compute(linked, processes.run if processes else self._by_threads(linked))
         return self._copied()
 
     def commit(self) -> None:
         """Write the new values over the old ones."""
-        if self._linked is not None and self._linked.commit:
-            with one_thread(), quiet():
-                self._lanes.run(self._linked.commit)
+        if self._linked is not None:
+            self._replace(self._linked)
 
     def account(self, node: Node) -> Account:
         """Return where a node is computed, where its value lies, and why."""
@@ -102,9 +136,9 @@ class NumpyExecutable(Executable):
                 np.copyto(copy, original)
             recorder.run(
                 lambda: self._stage(inputs),
-                lambda: self._compute(linked, linked.parts),
+                lambda: self._compute(linked, self._by_threads(linked)),
                 self._copied,
-                lambda: self._compute(linked, linked.commit),
+                lambda: self._replace(linked),
             )
         return recorder.timings(self.code)
 
@@ -114,18 +148,21 @@ class NumpyExecutable(Executable):
 
     def plan(self) -> Plan:
         """Return what memory the program takes."""
-        return self.layout.plan(self.code, self.task)
+        return self.layout.plan(self.code, self.task, self._written_bytes)
 
     def _stage(self, inputs: Mapping[Node, Array]) -> None:
         """Copy the inputs to where the code reads them."""
-        for node, memory in self._staged:
-            np.copyto(memory, inputs[node])
+        for node, place in self._staged:
+            np.copyto(place, inputs[node])
 
-    def _compute(self, linked: Linked, parts: Sequence[Part]) -> None:
-        """Run the code."""
+    def _by_threads(self, linked: Linked) -> Callable[[], None]:
+        return partial(self._lanes.run, linked.parts)
+
+    def _compute(self, linked: Linked, work: Callable[[], None]) -> None:
+        """Run the code, up to what replaces stored values."""
         try:
             with one_thread(), quiet():
-                self._lanes.run(parts)
+                work()
         except GraphGPUError:
             raise
         except Exception as error:
@@ -133,6 +170,12 @@ class NumpyExecutable(Executable):
             if statement is None:
                 raise
             raise _failure(statement.node, error) from error
+
+    def _replace(self, linked: Linked) -> None:
+        """Write the new values, by threads: nothing of it can be lost."""
+        if linked.commit:
+            with one_thread(), quiet():
+                self._lanes.run(linked.commit)
 
     def _copied(self) -> list[Array]:
         """Return copies of the outputs."""
@@ -147,19 +190,37 @@ class NumpyExecutable(Executable):
 
     def _ready(self) -> Linked:
         """Return the code bound to the arena and the storages as they are now."""
-        arena = self.arena.at_least(self.layout.arena_bytes)
+        arena = self._room()
         stale = self._linked is None or self._bound is not arena
         if stale or any(s.array is not a for s, a in self._storages):
+            if any(f.is_scattered() for f in self.code.families):
+                self._translate()
+                arena = self._room()
             self._link(arena)
         assert self._linked is not None
         if self.arena.user is not self:
-            for memory in self._linked.kept:
-                memory.fill(0)
+            for kept in self._linked.kept:
+                kept.fill(0)
             self.arena.user = self
         return self._linked
 
+    def _room(self) -> Array:
+        return self.arena.at_least(self.layout.arena_bytes, self.code.whole.shared)
+
+    def _hand_over(self, linked: Linked) -> None:
+        """Let processes compute all lanes but the first, if they can be given them."""
+        count = self._lanes.count
+        self._team = start_team(count)
+        if self._team is not None:
+            self._processes = shared_lanes(linked.parts, count, self._team)
+        if self._processes is None:
+            self.code.whole.shared, self._team = False, None
+
     def _link(self, arena: Array) -> None:
-        linked = self._linked = link(self.code, self.layout, arena)
+        self._linked = self._processes = None  # what holds memory that is replaced
+        self._storages, self._results = [], []
+        with collection_paused():
+            linked = self._linked = link(self.code, self.layout, arena)
         self._bound = arena
         self.arena.user = None
         self._staged = [
@@ -172,18 +233,26 @@ class NumpyExecutable(Executable):
         ]
         views = [self.code.results[n].view for n in self.task.outputs]
         self._results = [v.bind(bytes_of(linked, v.buffer, None), None) for v in views]
+        linked.memory.clear()
 
 
 def _blamed(linked: Linked, error: BaseException) -> Statement | None:
     """Return the statement that raised an error."""
-    trace = error.__traceback__
     found = None
-    while trace is not None:
-        lines = linked.statements.get(trace.tb_frame.f_code.co_filename)
+    for file, number in _places(error):
+        lines = linked.statements.get(file)
         if lines is not None:
-            found = lines[min(trace.tb_lineno - 1, len(lines) - 1)]
-        trace = trace.tb_next
+            found = lines[min(number - 1, len(lines) - 1)]
     return found
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    """Return the lines that an error passed, in this process or another."""
+    elsewhere: list[tuple[str, int]] | None = getattr(error, "lane_lines", None)
+    if elsewhere is not None:
+        return elsewhere
+    frames = walk_tb(error.__traceback__)
+    return [(frame.f_code.co_filename, line) for frame, line in frames]
 
 
 def _array(buffer: Buffer) -> Array:

@@ -240,9 +240,10 @@ def pack(storages: Sequence[Storage], dtype: DType, shared: bool) -> Array:
         return storages[0].array.reshape(-1)
     places = offsets([s.array.size for s in storages])
     size = places[-1] + storages[-1].array.size
-    if not _end_to_end(storages):
-        directory = Directory()
-        shared = shared or any(directory.find(s.array) for s in storages)
+    find = Directory().find
+    are_shared = [find(s.array) is not None for s in storages]
+    if not _end_to_end(storages) or (shared and not all(are_shared)):
+        shared = shared or any(are_shared)
         flat = memory(size * dtype.itemsize, shared).view(dtype)
         flat.fill(0)
         for storage, place in zip(storages, places, strict=True):

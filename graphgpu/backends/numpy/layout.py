@@ -32,7 +32,7 @@ class Layout:
         """The bytes of the arena: what is shared, then each lane's scratch."""
         return self.shared_bytes + self.lanes * self.scratch_bytes
 
-    def plan(self, code: Code, task: Task) -> Plan:
+    def plan(self, code: Code, task: Task, written_bytes: int) -> Plan:
         """Return the plan that users see."""
         end = code.whole.clock
         placed = [
@@ -55,6 +55,7 @@ class Layout:
             parameter_bytes=sum(bytes_in(n) for n in stored),
             staging_bytes=sum(b.nbytes(1) for b in code.staged.values()),
             output_bytes=sum(bytes_in(n) for n in task.outputs),
+            written_order_bytes=written_bytes,
             sizes=dict(task.sizes),
         )
 

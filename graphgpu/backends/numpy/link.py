@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphgpu.backends.numpy.body import Body
+from graphgpu.backends.numpy.calls import Call, Calls
 from graphgpu.backends.numpy.lanes import Part
 from graphgpu.backends.numpy.layout import Layout
 from graphgpu.backends.numpy.runtime import (
@@ -18,6 +19,7 @@ from graphgpu.backends.numpy.runtime import (
     moment_parts,
     store,
 )
+from graphgpu.backends.numpy.shared_leaves import share_leaves
 from graphgpu.backends.numpy.storage import Block, Buffer, View
 from graphgpu.backends.numpy.timing import MARK, Recorder, Track
 from graphgpu.backends.numpy.translate import Code
@@ -74,6 +76,8 @@ def link(
     """
     lanes = layout.lanes
     linked = Linked([], [], "", {}, recorder=recorder)
+    if code.whole.shared and recorder is None:
+        linked.memory |= {(b, 0): array for b, array in share_leaves(code).items()}
     for buffer in code.packs:
         bytes_of(linked, buffer, None)
     for buffer in apart:
@@ -100,7 +104,7 @@ def _link_phase(
 ) -> list[Part]:
     """Return the part that runs a phase; none if it is empty."""
     lanes = serial.whole.lanes
-    tables: list[list[Callable[[], None]]] = [[] for _ in range(lanes)]
+    tables: list[list[Call]] = [[] for _ in range(lanes)]
     recorder = linked.recorder
     tracks, once = recorder.part(lanes) if recorder else ([], None)
     for body in bodies:
@@ -112,9 +116,12 @@ def _link_phase(
     if serial.statements:
         text, action = _link_serial(linked, serial, once)
         sources.append(text)
-    if tracks and bodies:
-        tables = [[t.begins(r)] for t, r in zip(tracks, map(_all, tables), strict=True)]
-    parallel = _each(tables) if bodies else None
+    parallel: Callable[[int], None] | None = None
+    if bodies:
+        parallel = Calls(f"part_{len(linked.parts)}", dict(enumerate(tables)))
+    if bodies and tracks:
+        timed = zip(tracks, map(_all, tables), strict=True)
+        parallel = _each([t.begins(run) for t, run in timed])
     return [Part(parallel, action)] if parallel or action else []
 
 
@@ -135,10 +142,9 @@ def _all(runs: Sequence[Callable[[], None]]) -> Callable[[], None]:
     return run
 
 
-def _each(tables: list[list[Callable[[], None]]]) -> Callable[[int], None]:
+def _each(runs: list[Callable[[], None]]) -> Callable[[int], None]:
     def parallel(lane: int) -> None:
-        for run in tables[lane]:
-            run()
+        runs[lane]()
 
     return parallel
 
@@ -169,16 +175,16 @@ def _link_serial(
 
 def _link_body(
     linked: Linked, body: Body, lanes: int, tracks: Sequence[Track]
-) -> tuple[str, list[list[Callable[[], None]]]]:
+) -> tuple[str, list[list[Call]]]:
     """Return the text of a loop, and for each lane what runs it."""
     assert body.cut is not None
     varying = {n: v for n, v in body.views.items() if v.by_block}
     fixed = {n: v for n, v in body.views.items() if not v.by_block}
     text, codes = _texts(linked, body, tuple(varying))
-    runs: list[list[Callable[[], None]]] = []
+    runs: list[list[Call]] = []
     for lane in range(lanes):
         own = [b for b in body.cut.blocks if b.lane == lane]
-        run: list[Callable[[], None]] = []
+        run: list[Call] = []
         entered = False
         for size in dict.fromkeys(b.size for b in own):
             blocks = [b for b in own if b.size == size]
@@ -187,7 +193,7 @@ def _link_body(
             for code in codes:
                 exec(code, names)
             if body.enter and not entered:
-                run.append(names[f"{body.name}_enter"])
+                run.append(Call(names[f"{body.name}_enter"]))
                 entered = True
                 if track:
                     track.expect(f"{body.name}_enter", body.enter)
@@ -195,7 +201,7 @@ def _link_body(
             if track:
                 track.expect(body.name, body.statements, len(blocks))
             if body.kind == "split":
-                run.append(function)
+                run.append(Call(function))
                 continue
             rows = [
                 tuple(
@@ -203,16 +209,9 @@ def _link_body(
                 )
                 for b in blocks
             ]
-            run.append(_over(function, rows))
+            run.append(Call(function, rows))
         runs.append(run)
     return text, runs
-
-
-def _over(function: Callable[[Any], None], rows: Sequence[Any]) -> Callable[[], None]:
-    def run() -> None:
-        function(rows)
-
-    return run
 
 
 def _texts(
@@ -268,7 +267,9 @@ def _names(
     """Return what the names of a body mean to a lane, for a size of block."""
     names = {**_FUNCTIONS, **(track.names if track else {})}
     for name, make in body.objects.items():
-        names[name] = make(block)
+        names[name] = made = make(block)
+        if isinstance(made, np.ndarray):
+            made.flags.writeable = False
     for name, view in views.items():
         names[name] = _bound(linked, view, block)
     for name, kernels in body.kernels.items():

@@ -24,6 +24,7 @@ from graphgpu.ops.matrix_product import Matmul
 from graphgpu.ops.pooling_operations import Pooling
 from graphgpu.ops.shape import Transpose
 from graphgpu.ops.window_picks import Selection
+from graphgpu.types import TupleType
 
 __all__ = ["Kind", "Loop", "Phase", "Work", "divide"]
 
@@ -85,8 +86,8 @@ def divide(
     """Assign nodes (in topological order) to the loops of phases.
 
     ``count`` is the size of the batch; None leaves everything to the serial part.
-    All are computed as early as they can, but ``late`` and what depends on them as
-    late.
+    All are computed as early as they can, but ``late``, and what is made of them
+    alone, as late.
     """
     relations = _relations(nodes, count) if count is not None else {}
     tiles = _tiles(relations)
@@ -96,12 +97,26 @@ def divide(
             placed.place(node)
     following: set[Node] = set()
     for node in nodes:
-        if node in late or not following.isdisjoint(node.inputs):
+        if node in late or _follows(node, following, relations):
             following.add(node)
     for node in reversed(nodes):
         if node in following:
             placed.delay(node)
     return placed.work(nodes, count or 0)
+
+
+def _follows(
+    node: Node, following: Collection[Node], relations: dict[Node, Relation]
+) -> bool:
+    """Whether a node can be made as soon as what it follows, and need not be before.
+
+    What reads a gradient too is not delayed: the two gradients of a convolution,
+    for instance, stay together.
+    """
+    reads = [n for n in node.inputs if n.operation is not None]
+    if relations:
+        reads = [n for n in reads if n in relations and not relations[n].total]
+    return bool(reads) and all(n in following for n in reads)
 
 
 def _relations(nodes: Sequence[Node], count: int) -> dict[Node, Relation]:
@@ -234,6 +249,8 @@ class _Placing:
         What else reads it then waits too: so that products come one by one, and
         do not keep all their operands to the end.
         """
+        if isinstance(node.type, TupleType):
+            return False
         if prod(node.shape) * node.tensor.dtype.itemsize < _LARGE:
             return False
         return any(

@@ -86,6 +86,9 @@ class ProcessLanes:
         constants, and read-only.
     team
         From :func:`current_team`, which may have been asked long before.
+    repeatable
+        Whether the parts can be done again from the first on: then threads do them
+        where a process is lost among them.
 
     Raises
     ------
@@ -95,9 +98,14 @@ class ProcessLanes:
     """
 
     def __init__(
-        self, parts: Sequence[Part], codes: Sequence[LaneCode], team: Team
+        self,
+        parts: Sequence[Part],
+        codes: Sequence[LaneCode],
+        team: Team,
+        repeatable: bool = False,
     ) -> None:
         self._parts = list(parts)
+        self._repeatable = repeatable
         self._threads = Lanes(len(codes), team.size)
         self._lanes = range(0, len(codes), team.size)
         self._number = next(_numbers)
@@ -118,8 +126,8 @@ class ProcessLanes:
         Raises
         ------
         DeviceError
-            A process ended within the step. Some parts may have been computed;
-            later steps are shared by threads.
+            A process ended within the step, which is not repeatable. Some parts may
+            have been computed; later steps are shared by threads.
         BaseException
             What a lane or an action raised, as :meth:`Lanes.run` does.  One of
             another process has the lines that it passed as ``lane_lines``.
@@ -131,11 +139,11 @@ class ProcessLanes:
                     team.run(self._number, self._parts, self._lanes)
                     return
             except LostError as lost:
-                self._given_up = True
-                raise DeviceError(
-                    f"a lane's {lost} within a step, perhaps for want of memory; "
-                    "later steps are shared by threads"
-                ) from None
+                reason = f"a lane's {lost} within a step, perhaps for want of memory"
+                self._give_up(reason if self._repeatable else "")
+                if not self._repeatable:
+                    later = "later steps are shared by threads"
+                    raise DeviceError(f"{reason}; {later}") from None
             finally:
                 team.lock.release()
         self._threads.run(self._parts)

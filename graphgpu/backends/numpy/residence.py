@@ -29,7 +29,9 @@ _CHEAP = frozenset(
     "add subtract multiply negative abs maximum minimum square equal not_equal less "
     "less_equal greater greater_equal logical_and logical_or logical_not where".split()
 )
-_LIMIT = 4
+_STRIDED = frozenset({Transpose, BroadcastTo, Slice})
+_VIEWS = _STRIDED | {Item}
+_LIMIT = 5
 """The passes over a block that computing a value again may take."""
 
 
@@ -49,16 +51,15 @@ class Residence:
 
 def is_view(node: Node, tiles: Collection[Node]) -> bool:
     """Whether a node's value is its input's memory, seen another way."""
-    operation = node.operation
-    if isinstance(operation, Transpose | BroadcastTo | Slice | Item):
+    kind = type(node.operation)
+    if kind in _VIEWS:
         return True
-    if not isinstance(operation, Reshape):
+    if kind is not Reshape:
         return False
     source = node.inputs[0]
-    while isinstance(source.operation, Reshape):
+    while type(source.operation) is Reshape:
         source = source.inputs[0]
-    strided = isinstance(source.operation, Transpose | BroadcastTo | Slice)
-    return not strided and source not in tiles
+    return type(source.operation) not in _STRIDED and source not in tiles
 
 
 def settle(work: Work, outputs: Collection[Node], again: bool = True) -> Residence:

@@ -37,8 +37,9 @@ def store(out: Array, result: object) -> None:
 
 
 def moment_parts(x: Array, axes: tuple[int, ...], parts: Array) -> None:
-    """Write the mean over axes, Σ (x - mean) and Σ (x - mean)²."""
+    """Write the mean over axes (0 if it is not finite), Σ (x - it) and Σ (x - it)²."""
     mean = np.mean(x, axis=axes, keepdims=True)
+    mean[~np.isfinite(mean)] = 0
     rest = x - mean
     parts[0] = mean.reshape(-1)
     parts[1] = np.sum(rest, axis=axes).reshape(-1)
@@ -57,9 +58,15 @@ def _ones(count: int, dtype: DType) -> Array:
 
 
 def over_columns(parts: Array, channels: int) -> Array:
-    """Add up [..., columns · channels] over the columns: a product is quickest."""
+    """Add up [..., columns · channels] over the columns: a product is quickest.
+
+    It multiplies each channel by the zeros of the others, so it is only right where
+    all are finite: else the columns are added one by one.
+    """
     flat = parts.reshape(-1, parts.shape[-1])
     sums: Array = flat @ _columns_to_channels(flat.shape[1], channels, flat.dtype)
+    if not np.isfinite(sums).all():
+        sums = np.add.reduce(flat.reshape(len(flat), -1, channels), axis=1)
     return sums.reshape(*parts.shape[:-1], channels)
 
 

@@ -6,17 +6,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-import numpy as np
-
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.checks import write_checks
-from graphgpu.backends.numpy.families import find_families
+from graphgpu.backends.numpy.families import Family, find_families
 from graphgpu.backends.numpy.flat import PlacedFamily, place_family, safe_value
 from graphgpu.backends.numpy.loops import Loop, Phase, Work, divide
 from graphgpu.backends.numpy.lowering import lower
 from graphgpu.backends.numpy.pairs import image_and_kernels, partner_of
 from graphgpu.backends.numpy.residence import is_view, settle
 from graphgpu.backends.numpy.rules import finish, write
+from graphgpu.backends.numpy.staging import Staging
 from graphgpu.backends.numpy.storage import BLOCK, Buffer, Partition, View, partition
 from graphgpu.backends.numpy.translation import Translation, Value, label_of
 from graphgpu.graph import Constant, Stored
@@ -46,12 +45,15 @@ class Code:
     """A program in statements: for each phase the lanes' bodies and the serial one."""
 
     whole: Translation
+    seconds: float = 0.0
+    """About how long the work takes; 0 where operations are computed one by one."""
     phases: list[tuple[list[Body], Body]] = field(default_factory=list)
     staged: dict[Node, Buffer] = field(default_factory=dict)
     """Where the inputs of a call are copied to."""
     results: dict[Node, Value] = field(default_factory=dict)
     needed: frozenset[Node] = frozenset()
     """What is read after everything has been computed."""
+    families: list[Family] = field(default_factory=list)
     packs: list[Buffer] = field(default_factory=list)
     """Stored values that lie end to end; they are moved there first."""
     commit: tuple[list[Body], Body] | None = None
@@ -82,7 +84,8 @@ def translate(
     is ``checked``, which is never fused, every value is to be finite.
     """
     fused = fused and not checked
-    count = batch_size(nodes) if fused and _seconds(nodes) > _SMALL else None
+    seconds = _seconds(nodes) if fused else 0.0
+    count = batch_size(nodes) if seconds > _SMALL else None
     families = find_families(updates, outputs) if fused else []
     apart = {n for f in families for m in f.members for n in m.cone}
     nodes = [n for n in nodes if n not in apart]
@@ -96,7 +99,8 @@ def translate(
     residence = settle(work, wanted)
     cuts = _cuts(work, nodes)
     lanes = LANES if count else 1
-    code = Code(Translation(work, residence, cuts, lanes, plain=not fused))
+    code = Code(Translation(work, residence, cuts, lanes, plain=not fused), seconds)
+    code.families = families
     code.needed = frozenset([*outputs, *given, *(v for _, v in others)])
     _place_leaves(code, nodes)
     _place_kept(code, nodes)
@@ -223,6 +227,7 @@ def _expanded(node: Node) -> int:
 
 def _place_leaves(code: Code, nodes: Sequence[Node]) -> None:
     """Give leaves their homes: outside the arena."""
+    staging = Staging(code.whole)
     for node in nodes:
         if node.operation is not None:
             continue
@@ -234,8 +239,7 @@ def _place_leaves(code: Code, nodes: Sequence[Node]) -> None:
         elif isinstance(leaf, Stored):
             buffer.array = lambda leaf=leaf: leaf.storage.array
         else:
-            memory = np.zeros(node.shape, type_.dtype)
-            buffer.array = lambda memory=memory: memory
+            staging.add(buffer)
             code.staged[node] = buffer
         code.whole.homes[node] = (Value(View(buffer), node.shape),)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphgpu.backends.numpy.lowering import MaxPoolGradient, MaxPoolTaps
 from graphgpu.backends.numpy.tiles import (
     AveragePoolBackward,
     AveragePoolForward,
@@ -14,6 +15,7 @@ from graphgpu.backends.numpy.tiles import (
     GlobalAverageForward,
     MaxPoolBackward,
     MaxPoolForward,
+    MaxPoolSearch,
 )
 from graphgpu.ops.pooling_operations import (
     AveragePool,
@@ -81,7 +83,7 @@ def bound(plan):
 
 
 def blank(*shape, dtype):
-    return np.full(shape, np.nan, dtype)
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 99, dtype)
 
 
 @given(geometries(dilated=True), st.integers(0, 99), st.sampled_from([2, 6, 7]))
@@ -101,13 +103,20 @@ def test_max_pooling_and_its_gradient_are_exact(arguments, seed, values):
     pool(tile(x), out)
     np.testing.assert_array_equal(untile(out), y)
 
+    taken = MaxPoolTaps(*settings, ceil).numpy(x, y)
+    taps, search = blank(*out.shape, dtype=taken.dtype), MaxPoolSearch(*arguments)
+    bound(search)(tile(x), out, taps)
+    np.testing.assert_array_equal(untile(taps), taken)
+
     picks = MaxPoolIndices(*settings, ceil).numpy(x)
     dx, run = blank(H, B, W, C, dtype=dtype), bound(back)
-    for high, given_y in ((3, out), (3, None), (7, out)):
+    slot = MaxPoolGradient(*settings, ceil, x.shape)
+    for high in (3, 7):
         grad = rng.choice(np.array(SPECIAL[2:high], dtype), y.shape)
         expected = WindowScatter(x.shape, settings).numpy(grad, picks)
-        run(tile(x), given_y, tile(grad), dx)
+        run(tile(grad), taps, dx)
         np.testing.assert_array_equal(untile(dx), expected)
+        np.testing.assert_array_equal(slot.numpy(grad, taken), expected)
 
 
 @given(geometries(), st.integers(0, 99), st.booleans())
@@ -155,18 +164,19 @@ def test_a_call_allocates_nothing_large(kernel, stride):
     arguments = (28, 8, 28, 32, *window, False, np.dtype("float32"))
     x = np.random.default_rng(0).standard_normal((28, 8, 28, 32)).astype("float32")
     dx = np.empty_like(x)
-    kinds = MaxPoolForward, MaxPoolBackward, AveragePoolForward, AveragePoolBackward
+    kinds = MaxPoolForward, MaxPoolSearch, MaxPoolBackward
+    kinds = *kinds, AveragePoolForward, AveragePoolBackward
     plans = [kind(*arguments) for kind in kinds]
     y = np.empty((plans[0].P, 8, plans[0].Q, 32), "float32")
+    taps = np.empty(y.shape, "uint8")
     runs = [
         plan.bind(*(np.zeros(n.shape, n.dtype) for n in plan.needs())) for plan in plans
     ]
     peaks = []
     for _ in range(2):
         tracemalloc.start()
-        for run, tiles in zip(
-            runs, [(x, y), (x, y, y, dx), (x, y), (y, dx)], strict=True
-        ):
+        given = [(x, y), (x, y, taps), (y, taps, dx), (x, y), (y, dx)]
+        for run, tiles in zip(runs, given, strict=True):
             run(*tiles)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

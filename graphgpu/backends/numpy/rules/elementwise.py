@@ -31,6 +31,7 @@ _BOOLEAN = frozenset(
     "equal not_equal less less_equal greater greater_equal logical_and logical_or "
     "logical_xor logical_not isnan isinf isfinite signbit".split()
 )
+_DTYPES = frozenset(map(np.dtype, (*FLOATS, "bool", "int32", "int64")))
 _ROW = 4096
 """Elements that a row of lines should have at most: longer gains nothing."""
 _SHORT = 128
@@ -61,8 +62,9 @@ class Form:
 def elementwise(body: Body, node: Node) -> bool:
     """Write an expression's primitives one after the other."""
     operation: Any = node.operation
-    dtypes = {n.tensor.dtype.name for n in node.inputs} | {node.tensor.dtype.name}
-    if not dtypes <= {*FLOATS, "bool", "int32", "int64"}:
+    if node.tensor.dtype not in _DTYPES or any(
+        n.tensor.dtype not in _DTYPES for n in node.inputs
+    ):
         return False
     tree = parse(operation.expression)
     cuts = sliced_inputs(body, node)
@@ -85,7 +87,7 @@ def elementwise(body: Body, node: Node) -> bool:
         number = getattr(operation, field.name)
         names[field.name] = Operand("", np.dtype(bool), float(number))
     target = Operand(_formed(out, form), out.dtype)
-    _Writer(body, names, form, out).root(tree, target)
+    _Writer(body, names, form, out, node.inputs[-1].tensor.dtype).root(tree, target)
     return True
 
 
@@ -211,12 +213,19 @@ class _Writer:
     """Writes the tree of an expression."""
 
     def __init__(
-        self, body: Body, names: dict[str, Operand], form: Form, out: Value
+        self,
+        body: Body,
+        names: dict[str, Operand],
+        form: Form,
+        out: Value,
+        dtype: DType,
     ) -> None:
         self.body = body
         self.names = names
         self.form = form
         self.out = out
+        self.dtype = dtype
+        """What numbers that meet no array are computed in."""
 
     def root(self, tree: Tree, target: Operand) -> None:
         """Write the tree so that its value ends in the target."""
@@ -234,7 +243,8 @@ class _Writer:
             case Name(name=name):
                 return self.names[name]
         arguments = [self.operand(a) for a in tree.arguments]
-        dtype = _dtype(tree.primitive, arguments)
+        boolean = tree.primitive in _BOOLEAN
+        dtype = np.dtype(bool) if boolean else self._common(arguments)
         target = Operand(self._temporary(dtype), dtype)
         self._write(tree.primitive, arguments, target)
         return target
@@ -250,9 +260,9 @@ class _Writer:
         if primitive == "where":
             self._where(given, target)
             return
-        common = _common(given)
+        common = self._common(given)
         texts = [self._text(o, common) for o in given]
-        if primitive == "maximum" and given[1].number == 0:
+        if primitive == "maximum" and _is_zero(given[1]):
             texts[1] = self._zeros(common, texts[1])
         out = self.body.text(target.view)
         if isinstance(PRIMITIVES[primitive], np.ufunc):
@@ -301,6 +311,11 @@ class _Writer:
             operand.view.then("bits", lambda a, _: a.view(integer), True)
         )
 
+    def _common(self, given: list[Operand]) -> DType:
+        """Return the dtype of the operands that are no numbers."""
+        arrays = [o.dtype for o in given if o.number is None]
+        return arrays[-1] if arrays else self.dtype
+
     def _text(self, operand: Operand, common: DType) -> str:
         if operand.number is not None:
             return self.body.constant(operand.number, common)
@@ -329,8 +344,11 @@ def _number(node: Node) -> float | None:
     leaf = node.variable
     if not isinstance(leaf, Constant) or leaf.value.size != 1:
         return None
+    kind = leaf.value.dtype.kind
+    if kind not in "fi":
+        return None
     number = float(leaf.value.reshape(()))
-    return number if leaf.value.dtype.kind == "f" or abs(number) < 2**53 else None
+    return number if kind == "f" or abs(number) < 2**53 else None
 
 
 def _is_zero(operand: Operand) -> bool:
@@ -339,13 +357,3 @@ def _is_zero(operand: Operand) -> bool:
 
 def _is_plus_zero(number: float) -> bool:
     return number == 0 and not np.signbit(number)
-
-
-def _common(given: list[Operand]) -> DType:
-    """Return the dtype of the operands that are no numbers."""
-    arrays = [o.dtype for o in given if o.number is None]
-    return arrays[-1] if arrays else np.dtype("float32")
-
-
-def _dtype(primitive: str, given: list[Operand]) -> DType:
-    return np.dtype(bool) if primitive in _BOOLEAN else _common(given)

@@ -79,7 +79,8 @@ def _weights(body: Body, node: Node, plan: Any) -> View:
     weight = node.inputs[1]
     forward = isinstance(node.operation, Convolution)
     shape = plan.product_shape if forward else plan.input_shape
-    key = ("weights", weight, type(plan) is ConvolutionForward, shape, plan.stride)
+    geometry = plan.stride, plan.padding, plan.dilation  # the adjoint's order needs all
+    key = ("weights", weight, shape) if forward else ("adjoint", weight, geometry)
 
     def make() -> View:
         partial = not forward and plan.stride[1] > 1

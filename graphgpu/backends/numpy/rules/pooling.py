@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from graphgpu.backends.numpy.body import Body
-from graphgpu.backends.numpy.lowering import MaxPoolGradient
+from graphgpu.backends.numpy.lowering import MaxPoolGradient, MaxPoolTaps
 from graphgpu.backends.numpy.rules.images import contiguous, contiguous_output
 from graphgpu.backends.numpy.rules.registry import Rules
 from graphgpu.backends.numpy.rules.sums import reduction
-from graphgpu.backends.numpy.storage import View
 from graphgpu.backends.numpy.tiles.average_pool import (
     AveragePoolBackward,
     AveragePoolForward,
     GlobalAverageForward,
 )
-from graphgpu.backends.numpy.tiles.max_pool import MaxPoolBackward, MaxPoolForward
+from graphgpu.backends.numpy.tiles.max_pool import (
+    MaxPoolBackward,
+    MaxPoolForward,
+    MaxPoolSearch,
+)
 from graphgpu.backends.numpy.tiles.windows import PoolingKernel
-from graphgpu.backends.numpy.translation import Value, label_of
+from graphgpu.backends.numpy.translation import label_of
 from graphgpu.nodes import Node
 from graphgpu.ops.pooling_operations import AveragePool, AveragePoolGradient, MaxPool
 from graphgpu.ops.reduction import Mean, Sum
@@ -40,27 +43,22 @@ def average_pool(body: Body, node: Node) -> bool:
     return _pool(body, node, AveragePoolForward)
 
 
+@RULES.of(MaxPoolTaps)
+def max_pool_taps(body: Body, node: Node) -> bool:
+    """Compare the taps with the maxima."""
+    return _pool(body, node, MaxPoolSearch)
+
+
 @RULES.of(MaxPoolGradient)
 def max_pool_gradient(body: Body, node: Node) -> bool:
-    """Give the gradient to the elements that equal the maxima."""
-    if not _fits(body, node, node.shape):
-        return False
-    x, grad = (contiguous(body, body.value(n)) for n in node.inputs[:2])
-    known = [contiguous(body, body.value(n)) for n in node.inputs[2:]]
-    plan = _planner(MaxPoolBackward, node, node.shape)
-    maxima = known[0] if known else "None"
-    _write(body, node, plan, x, maxima, grad)
-    return True
+    """Give the gradient to the taps that were the maxima."""
+    return _spread(body, node, MaxPoolBackward)
 
 
 @RULES.of(AveragePoolGradient)
 def average_pool_gradient(body: Body, node: Node) -> bool:
     """Divide the gradient, then give it to the taps of all windows."""
-    if not _fits(body, node, node.shape):
-        return False
-    grad = contiguous(body, body.value(node.inputs[0]))
-    _write(body, node, _planner(AveragePoolBackward, node, node.shape), grad)
-    return True
+    return _spread(body, node, AveragePoolBackward)
 
 
 @RULES.of(Sum, Mean)
@@ -69,7 +67,7 @@ def sum_of_images(body: Body, node: Node) -> bool:
     operation: Any = node.operation
     (image,) = node.inputs
     same = node.tensor.dtype == image.tensor.dtype
-    if not (same and operation.axes == (2, 3) and _fits(body, node, image.shape)):
+    if not (same and operation.axes == (2, 3) and _fits(body, image)):
         return reduction(body, node)
     x = body.value(image)
     if not (x.tile and x.view.contiguous):
@@ -88,41 +86,41 @@ def sum_of_images(body: Body, node: Node) -> bool:
 
 def _pool(body: Body, node: Node, cls: type[PoolingKernel]) -> bool:
     """Write what each window of an image gives."""
-    (image,) = node.inputs
-    if not _fits(body, node, image.shape):
+    return _computed(body, node, cls, image=node.inputs[0])
+
+
+def _spread(body: Body, node: Node, cls: type[PoolingKernel]) -> bool:
+    """Write the image that windows give."""
+    return _computed(body, node, cls, image=node)
+
+
+def _computed(body: Body, node: Node, cls: type[PoolingKernel], image: Node) -> bool:
+    """Call a kernel with the inputs and the output, if it can compute the node."""
+    if not _fits(body, image):
         return False
-    x = contiguous(body, body.value(image))
-    _write(body, node, _planner(cls, node, image.shape), x)
+    inputs = [contiguous(body, body.value(n)) for n in node.inputs]
+    out = body.output(node, tile=True)
+    written = contiguous_output(body, out)
+    plan = _planner(cls, node, image)
+    body.kernel(f"tiled_{label_of(node)}", plan, *inputs, written)
+    if written is not out:
+        body.copy(out.as_tile(), written)
     return True
 
 
-def _write(
-    body: Body,
-    node: Node,
-    plan: Callable[[int], PoolingKernel],
-    *arguments: Value | View | str,
-) -> None:
-    """Call a kernel with arguments and the output, copied if that is no tile."""
-    out = body.output(node, tile=True)
-    written = contiguous_output(body, out)
-    body.kernel(f"tiled_{label_of(node)}", plan, *arguments, written)
-    if written is not out:
-        body.copy(out.as_tile(), written)
-
-
-def _fits(body: Body, node: Node, image: tuple[int, ...]) -> bool:
-    """Whether a kernel on tiles can compute a node; ``image`` is the larger shape."""
-    if body.kind != "tile" or len(image) != 4:
+def _fits(body: Body, image: Node) -> bool:
+    """Whether a kernel on tiles can compute with images."""
+    if body.kind != "tile" or len(image.shape) != 4:
         return False
-    return PoolingKernel.fits(image, 2, node.tensor.dtype)
+    return PoolingKernel.fits(image.shape, 2, image.tensor.dtype)
 
 
 def _planner(
-    cls: type[PoolingKernel], node: Node, image: tuple[int, ...]
+    cls: type[PoolingKernel], node: Node, image: Node
 ) -> Callable[[int], PoolingKernel]:
     """Return what plans a kernel for so many images."""
     operation: Any = node.operation
-    _, channels, height, width = image
+    _, channels, height, width = image.shape
     window = operation.sliding
     average = isinstance(operation, AveragePool | AveragePoolGradient)
     more = (operation.count_include_pad,) if average else ()
@@ -138,7 +136,7 @@ def _planner(
             window.padding,
             window.dilation,
             operation.ceil_mode,
-            node.tensor.dtype,
+            image.tensor.dtype,
             *more,
         )
 

@@ -14,7 +14,11 @@ from graphgpu.backends.numpy.tiles.convolution import (
 )
 from graphgpu.backends.numpy.tiles.input_gradient import ConvolutionInput
 from graphgpu.backends.numpy.tiles.kernel import BoundKernel, Need, TileKernel
-from graphgpu.backends.numpy.tiles.max_pool import MaxPoolBackward, MaxPoolForward
+from graphgpu.backends.numpy.tiles.max_pool import (
+    MaxPoolBackward,
+    MaxPoolForward,
+    MaxPoolSearch,
+)
 from graphgpu.backends.numpy.tiles.weight_gradient import (
     ConvolutionBackward,
     ConvolutionWeight,
@@ -32,6 +36,7 @@ __all__ = [
     "GlobalAverageForward",
     "MaxPoolBackward",
     "MaxPoolForward",
+    "MaxPoolSearch",
     "Need",
     "TileKernel",
     "block_size",

@@ -142,6 +142,7 @@ class _GlobalForward(BoundKernel):
     def __init__(self, plan: GlobalAverageForward, half: Array) -> None:
         self._down = np.ones(plan.H, plan.dtype)
         self._across = np.ones(plan.W, plan.dtype)
+        self._down.flags.writeable = self._across.flags.writeable = False
         self._half, self._mean = half, plan.mean
         self._count = plan.dtype.type(plan.H * plan.W)
 

@@ -1,13 +1,15 @@
 """Max pooling of a tile, and its gradient.
 
 The gradient of a window goes to its first maximum, or first NaN, in row-major
-order.  It is selected by a product of integers, its bits as an integer times 0 or
-1: exact, also where it is infinite or NaN, and as fast as one of floats.
+order.  Which tap that is takes a byte, and is found while the tile is in cache.
+The gradient is selected by a product of integers, its bits as an integer times 0
+or 1: exact, also where it is infinite or NaN, and as fast as one of floats.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -16,7 +18,7 @@ from graphgpu.backends.numpy.tiles.kernel import BoundKernel, Need
 from graphgpu.backends.numpy.tiles.windows import PoolingKernel
 from graphgpu.dtypes import Array, DType
 
-__all__ = ["MaxPoolBackward", "MaxPoolForward"]
+__all__ = ["MaxPoolBackward", "MaxPoolForward", "MaxPoolSearch"]
 
 _BOOL = np.dtype(bool)
 _INTEGERS: dict[int, DType] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
@@ -56,19 +58,77 @@ class _Forward(BoundKernel):
             self._columns.combine(np.maximum, across, -np.inf, target)
 
 
-@dataclass(frozen=True)
-class MaxPoolBackward(PoolingKernel):
-    """The gradient: called with x, y, grad [P,B,Q,C] and out [H,B,W,C].
+class MaxPoolingKernel(PoolingKernel):
+    """What the search for the maxima and the gradient share. Abstract."""
 
-    y are the maxima; with None for y, they are computed again.
+    @cached_property
+    def taps(self) -> tuple[tuple[Any, tuple[slice, ...]], ...]:
+        """The outputs and the inputs of each tap, in row-major order."""
+        every = slice(None)
+        return tuple(
+            (... if self.complete else (p, every, q), (h, every, w))
+            for p, h in self.rows.taps
+            for q, w in self.columns.taps
+        )
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no tap of any window is padding: each window has a maximum."""
+        return self.rows.complete and self.columns.complete
+
+    @property
+    def masks(self) -> Need:
+        """A bool for each window."""
+        return Need((self.P, self.B, self.Q, self.C), _BOOL)
+
+
+@dataclass(frozen=True)
+class MaxPoolSearch(MaxPoolingKernel):
+    """k[p] is the first tap that is y[p] or NaN: called with x, y and out.
+
+    The number of taps stands for none of them.
     """
 
     def needs(self) -> tuple[Need, ...]:
-        """Return masks, maxima, and what is selected if windows overlap."""
-        shape = (self.P, self.B, self.Q, self.C)
-        masks = (Need(shape, _BOOL),) * 3
-        selected = () if self.disjoint else (Need(shape, self.dtype),)
-        return (*masks, Need(shape, self.dtype), *selected, *self._forward().needs())
+        """Return which windows are still to be found, and which a tap is not in."""
+        return self.masks, self.masks
+
+    def bind(self, *arrays: Array) -> BoundKernel:
+        """Return the search in these arrays."""
+        return _Search(self, arrays)
+
+
+@final
+class _Search(BoundKernel):
+    def __init__(self, plan: MaxPoolSearch, arrays: tuple[Array, ...]) -> None:
+        self._left, other = arrays
+        taps = plan.taps[:-1] if plan.complete else plan.taps  # one must be
+        self._taps = [(p, x, self._left[p], other[p]) for p, x in taps]
+
+    def __call__(self, x: Array, y: Array, out: Array) -> None:
+        nan = bool(np.isnan(np.max(y)))
+        step = self._left.view(np.uint8)
+        self._left.fill(True)
+        out.fill(0)
+        for outputs, inputs, left, other in self._taps:
+            value = x[inputs]
+            np.not_equal(value, y[outputs], out=other)
+            np.logical_and(left, other, out=left)
+            if nan:  # a window with a NaN has no other maximum than its NaNs
+                np.equal(value, value, out=other)
+                np.logical_and(left, other, out=left)
+            np.add(out, step, out=out)
+
+
+@dataclass(frozen=True)
+class MaxPoolBackward(MaxPoolingKernel):
+    """The gradient: called with grad, the taps [P,B,Q,C] and out [H,B,W,C]."""
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return a mask, and what is selected by it if windows overlap."""
+        if self.disjoint:
+            return (self.masks,)
+        return self.masks, Need(self.masks.shape, self.dtype)
 
     @property
     def disjoint(self) -> bool:
@@ -79,88 +139,26 @@ class MaxPoolBackward(PoolingKernel):
         """Return the gradient in these arrays."""
         return _Backward(self, arrays)
 
-    def _forward(self) -> MaxPoolForward:
-        return MaxPoolForward(
-            self.H,
-            self.B,
-            self.W,
-            self.C,
-            self.kernel,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            self.dtype,
-        )
-
-
-@dataclass(frozen=True)
-class _Tap:
-    """One tap: where it reads, and the parts of the arrays that belong to it."""
-
-    outputs: Any
-    inputs: tuple[slice, ...]
-    hit: Array
-    free: Array
-    now: Array
-    selected: Array | None
-
 
 @final
 class _Backward(BoundKernel):
     def __init__(self, plan: MaxPoolBackward, arrays: tuple[Array, ...]) -> None:
-        hit, self._free, now, self._maxima, *rest = arrays
+        hit, *selected = arrays
         self._integers = _INTEGERS[plan.dtype.itemsize]
-        selected = None if plan.disjoint else rest.pop(0).view(self._integers)
-        self._forward = plan._forward().bind(*rest)
-        self._complete = plan.rows.complete and plan.columns.complete
-        covering = plan.rows.covering and plan.columns.covering
-        self._clear = not (plan.disjoint and covering)
-        every = slice(None)
-        self._taps = []
-        for p, h in plan.rows.taps:
-            for q, w in plan.columns.taps:
-                outputs = ... if self._complete else (p, every, q)
-                masks = hit[outputs], self._free[outputs], now[outputs]
-                part = None if selected is None else selected[outputs]
-                self._taps.append(_Tap(outputs, (h, every, w), *masks, part))
+        self._clear = not (
+            plan.disjoint and plan.rows.covering and plan.columns.covering
+        )
+        self._taps = [(p, x, hit[p], [s[p] for s in selected]) for p, x in plan.taps]
 
-    def __call__(self, x: Array, y: Array | None, grad: Array, out: Array) -> None:
-        if y is None:
-            y = self._maxima
-            self._forward(x, y)
-        nan = bool(np.isnan(np.max(y)))
+    def __call__(self, grad: Array, taps: Array, out: Array) -> None:
         if self._clear:
             out.fill(0)
-        if not self._complete:
-            self._free.fill(True)
-        bits = grad.view(self._integers)
-        for number, tap in enumerate(self._taps):
-            if self._complete and number == len(self._taps) - 1 > 0:
-                taken = tap.free  # each window has a maximum
-            else:
-                first = self._complete and number == 0
-                taken = _take(tap, x[tap.inputs], y[tap.outputs], first, nan)
-            self._route(bits[tap.outputs], taken, tap, out[tap.inputs])
-
-    def _route(self, bits: Array, taken: Array, tap: _Tap, out: Array) -> None:
-        """Write, or add where windows overlap, the gradient of the windows taken."""
-        if tap.selected is None:
-            np.multiply(bits, taken, out=out.view(self._integers))
-        else:
-            np.multiply(bits, taken, out=tap.selected)
-            np.add(out, tap.selected.view(out.dtype), out=out)
-
-
-def _take(tap: _Tap, x: Array, y: Array, first: bool, nan: bool) -> Array:
-    """Return where a tap is the first that is the maximum, and mark it."""
-    np.equal(x, y, out=tap.hit)
-    if nan:  # a window with a NaN has no other maximum than its NaNs
-        np.isnan(x, out=tap.now)
-        np.logical_or(tap.hit, tap.now, out=tap.hit)
-    if first:
-        np.logical_not(tap.hit, out=tap.free)
-        return tap.hit
-    np.logical_and(tap.hit, tap.free, out=tap.now)
-    np.logical_xor(tap.free, tap.now, out=tap.free)
-    return tap.now
+        bits, target = grad.view(self._integers), out.view(self._integers)
+        for tap, (outputs, inputs, hit, selected) in enumerate(self._taps):
+            np.equal(taps[outputs], tap, out=hit)
+            if not selected:
+                np.multiply(bits[outputs], hit, out=target[inputs])
+                continue
+            (part,) = selected
+            np.multiply(bits[outputs], hit, out=part.view(self._integers))
+            np.add(out[inputs], part, out=out[inputs])
