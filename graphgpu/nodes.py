@@ -7,7 +7,7 @@ from typing import final
 
 from graphgpu.graph import Operation, Variable
 from graphgpu.schedule import Schedule
-from graphgpu.types import TensorType, Type
+from graphgpu.types import TensorType, TupleType, Type
 
 __all__ = ["Node", "concrete"]
 
@@ -44,6 +44,12 @@ class Node:
         """The shape of the array."""
         shape = self.tensor.shape
         return shape  # type: ignore[return-value]
+
+    @property
+    def components(self) -> tuple[TensorType, ...]:
+        """The types of the arrays that the value consists of: one, or a tuple's."""
+        type_ = self.type
+        return type_.components if isinstance(type_, TupleType) else (type_,)
 
     def __repr__(self) -> str:
         kind = self.operation.kind() if self.operation else "leaf"

@@ -35,7 +35,7 @@ from graphgpu.ops.elementwise import Elementwise
 from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
 from graphgpu.ops.slicing import Slice, python_slices
 from graphgpu.ops.tuples import Item
-from graphgpu.types import TensorType, TupleType
+from graphgpu.types import TensorType
 
 __all__ = ["Body"]
 
@@ -125,10 +125,6 @@ class Body:
         self._touch(view.buffer)
         return view
 
-    def false(self) -> str:
-        """Return the text of False."""
-        return "False"
-
     @property
     def before(self) -> Body:
         """The serial part that is run before this body, which can still be added to."""
@@ -212,7 +208,7 @@ class Body:
         if tile is None:
             tile = self.kind == "tile" and node in self.whole.work.tiles
         made = tuple(
-            self._made(node, k, t, tile) for k, t in enumerate(_components(node))
+            self._made(node, k, t, tile) for k, t in enumerate(node.components)
         )
         if self.in_blocks:
             self._local[node] = made
@@ -357,8 +353,3 @@ def _shaped(need: Need) -> Callable[[Array, Block | None], Array]:
         return array[: need.nbytes].view(need.dtype).reshape(need.shape)
 
     return shape
-
-
-def _components(node: Node) -> tuple[TensorType, ...]:
-    type_ = node.type
-    return type_.components if isinstance(type_, TupleType) else (type_,)

@@ -17,6 +17,7 @@ from math import prod
 from typing import Literal, TypeAlias
 
 from graphgpu.backends.numpy.slicing import Relation, relation
+from graphgpu.graph import Placeholder
 from graphgpu.nodes import Node
 from graphgpu.ops.convolution_operations import ConvolutionFamily
 from graphgpu.ops.elementwise import Cast, Elementwise
@@ -138,8 +139,8 @@ def _relations(nodes: Sequence[Node], count: int) -> dict[Node, Relation]:
 
 def _is_input(node: Node, count: int) -> bool:
     """Whether a leaf is an input of the program with the batch's axis."""
-    kind = type(node.variable).__name__
-    return kind == "Placeholder" and node.tensor.ndim > 0 and node.shape[0] == count
+    given = isinstance(node.variable, Placeholder)
+    return given and node.tensor.ndim > 0 and node.shape[0] == count
 
 
 def _tiles(relations: dict[Node, Relation]) -> set[Node]:
@@ -192,7 +193,7 @@ class _Placing:
             self._in_loop(node)
             return
         if self._is_split(node):
-            phase = max((self._ready(n) for n in _operands(node)), default=0)
+            phase = max((self._ready(n) for n in node.inputs), default=0)
             self.places[node] = (max(phase, 1), 0, "split")
             return
         self.serial[node] = max((self._ready(n) - 1 for n in node.inputs), default=0)
@@ -307,7 +308,3 @@ class _Placing:
         for place in sorted(loops):
             phases[place[0]].loops.append(loops[place])
         return Work(count, phases, self.relations, self.tiles, loop_of)
-
-
-def _operands(node: Node) -> Collection[Node]:
-    return node.inputs

@@ -8,7 +8,7 @@ compute twice than to write to memory and read back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgpu.backends.numpy.loops import Loop, Work
@@ -62,22 +62,21 @@ def is_view(node: Node, tiles: Collection[Node]) -> bool:
     return type(source.operation) not in _STRIDED and source not in tiles
 
 
-def settle(work: Work, outputs: Collection[Node], again: bool = True) -> Residence:
-    """Decide for every batched value; ``again`` allows computing again."""
+def settle(work: Work, outputs: Collection[Node]) -> Residence:
+    """Decide for every batched value."""
     readers = _foreign_readers(work, outputs)
     kept: set[Node] = set()
     passes: dict[Node, float] = {}
     for node in work.relations:
-        passes[node] = _decide(node, work, readers, passes, kept, again)
-    flat = {
-        n
-        for n in kept
-        if n not in work.tiles or None in readers[n] or _read_by_rows(readers[n])
-    }
+        passes[node] = _decide(node, work, readers, passes, kept)
     bodies = {
         loop: tuple(_body(loop, work, kept))
         for phase in work.phases
         for loop in phase.loops
+    }
+    by_rows = _read_by_rows(work, bodies)
+    flat = {
+        n for n in kept if n not in work.tiles or None in readers[n] or n in by_rows
     }
     return Residence(frozenset(kept), frozenset(flat), bodies)
 
@@ -101,10 +100,7 @@ def _foreign_readers(
                 found.add(None)
             elif loop is not work.loop_of.get(node):
                 found.add(loop)
-            if cut is not None and any(
-                n is node and not s
-                for n, s in zip(reader.inputs, cut.sliced, strict=True)
-            ):
+            if cut is not None and _reads_all(reader, cut, node):
                 found.add(None)
         if node.operation is not None and is_view(node, work.tiles):
             source = node.inputs[0]
@@ -125,7 +121,6 @@ def _decide(
     readers: dict[Node, set[Loop | None]],
     passes: dict[Node, float],
     kept: set[Node],
-    again: bool,
 ) -> float:
     """Return the passes that another loop needs for the value; keep it if many."""
     if node.operation is None or not work.is_batched(node):
@@ -133,7 +128,7 @@ def _decide(
     if is_view(node, work.tiles):
         return passes.get(node.inputs[0], 0.0)
     cut = work.relations[node]
-    cost = _passes(node.operation) if again else float("inf")
+    cost = _passes(node.operation)
     for parent, sliced in zip(node.inputs, cut.sliced, strict=True):
         if sliced and work.is_batched(parent):
             # Where a loop makes the parent anyway, it is there for nothing.
@@ -161,8 +156,16 @@ def _count(tree: Tree) -> float:
     return own + sum(_count(a) for a in tree.arguments)
 
 
-def _read_by_rows(readers: Collection[Loop | None]) -> bool:
-    return any(loop is not None and loop.kind != "tile" for loop in readers)
+def _read_by_rows(work: Work, bodies: Mapping[Loop, Sequence[Node]]) -> set[Node]:
+    """Return what loops without images read, also to compute something again."""
+    return {
+        source
+        for loop, nodes in bodies.items()
+        if loop.kind != "tile"
+        for node in nodes
+        for source in node.inputs
+        if work.is_batched(source)
+    }
 
 
 def _body(loop: Loop, work: Work, kept: Collection[Node]) -> Sequence[Node]:

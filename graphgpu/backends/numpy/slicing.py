@@ -34,7 +34,6 @@ from graphgpu.ops.shape import BroadcastTo, Reshape, Transpose
 from graphgpu.ops.slicing import Slice, Unslice
 from graphgpu.ops.tuples import Item
 from graphgpu.ops.window_picks import Selection
-from graphgpu.types import TupleType
 
 __all__ = ["Relation", "for_block", "relation"]
 
@@ -78,9 +77,7 @@ def for_block(node: Node, count: int, size: int) -> Operation:
 
 def _first(node: Node, count: int) -> bool:
     """Whether a node's first axis can be that of the batch."""
-    type_ = node.type
-    parts = type_.components if isinstance(type_, TupleType) else (type_,)
-    return all(t.ndim > 0 and t.shape[0] == count for t in parts)
+    return all(t.ndim > 0 and t.shape[0] == count for t in node.components)
 
 
 def _elementwise(operation: Any, node: Node, count: int) -> Relation | None:

@@ -18,14 +18,14 @@ from graphgpu.backends.numpy.rules import finish, write
 from graphgpu.backends.numpy.staging import Staging
 from graphgpu.backends.numpy.storage import BLOCK, Buffer, Partition, View, partition
 from graphgpu.backends.numpy.translation import Translation, Value, label_of
-from graphgpu.graph import Constant, Stored
+from graphgpu.graph import Constant, Placeholder, Stored
 from graphgpu.nodes import Node
 from graphgpu.ops.convolution_operations import (
     ConvolutionFamily,
     ConvolutionInputGradient,
 )
 from graphgpu.ops.matrix_product import Matmul
-from graphgpu.types import TensorType, TupleType
+from graphgpu.types import TensorType
 
 __all__ = ["Code", "translate"]
 
@@ -148,9 +148,7 @@ def _write_commit(
 def batch_size(nodes: Sequence[Node]) -> int | None:
     """Return the first size of the largest input; None if there is no such axis."""
     inputs = [
-        n
-        for n in nodes
-        if type(n.variable).__name__ == "Placeholder" and n.tensor.ndim > 0
+        n for n in nodes if isinstance(n.variable, Placeholder) and n.tensor.ndim > 0
     ]
     largest = max(inputs, key=lambda n: prod(n.shape), default=None)
     return largest.shape[0] or None if largest else None
@@ -162,19 +160,13 @@ def _seconds(nodes: Sequence[Node]) -> float:
     for node in nodes:
         if node.operation is None:
             continue
-        total += 1e-9 * sum(prod(_shape(t)) for t in _parts(node))
+        total += 1e-9 * sum(prod(_shape(t)) for t in node.components)
         types = [n.type for n in node.inputs]
         if all(isinstance(t, TensorType) for t in types):
             flops = node.operation.flops(types, node.type)  # type: ignore[arg-type]
             if isinstance(flops, int):
                 total += flops * 2e-11
     return total
-
-
-def _parts(node: Node) -> tuple[TensorType, ...]:
-    """Return the types of the arrays of a value."""
-    type_ = node.type
-    return type_.components if isinstance(type_, TupleType) else (type_,)
 
 
 def _shape(type_: TensorType) -> tuple[int, ...]:
@@ -207,7 +199,7 @@ def _block_of_rows(work: Work) -> int:
         if n not in work.tiles and work.is_batched(n) and n.operation is not None
     ]
     widest = max(
-        (prod(_shape(t)[1:]) * t.dtype.itemsize for n in nodes for t in _parts(n)),
+        (prod(_shape(t)[1:]) * t.dtype.itemsize for n in nodes for t in n.components),
         default=1,
     )
     products = any(isinstance(n.operation, Matmul) for n in nodes)
@@ -252,7 +244,7 @@ def _place_kept(code: Code, nodes: Sequence[Node]) -> None:
             continue
         tile = node in whole.work.tiles and node not in whole.residence.flat
         homes = []
-        for index, type_ in enumerate(_parts(node)):
+        for index, type_ in enumerate(node.components):
             shape = (BLOCK, *_shape(type_)[1:])
             if tile:
                 shape = (shape[2], BLOCK, shape[3], shape[1])

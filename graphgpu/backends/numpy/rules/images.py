@@ -149,9 +149,7 @@ def input_gradient(body: Body, node: Node) -> bool:
         weights = _weights(body, node, plan(1))
         x = contiguous(body, body.value(partner.inputs[0]))
         acc = _accumulator(body, partner, plan(1))
-        body.kernel(
-            _kernel_name(node), plan, x, grad, weights, written, acc, body.false()
-        )
+        body.kernel(_kernel_name(node), plan, x, grad, weights, written, acc, "False")
     if written is not out:
         body.copy(out.as_tile(), written)
     return True
@@ -173,7 +171,7 @@ def weight_gradient(body: Body, node: Node) -> bool:
         x = contiguous(body, x)
     grad = contiguous(body, body.value(node.inputs[1]))
     acc = _accumulator(body, node, plan(1))
-    body.kernel(_kernel_name(node), plan, x, grad, acc, body.false())
+    body.kernel(_kernel_name(node), plan, x, grad, acc, "False")
     return True
 
 

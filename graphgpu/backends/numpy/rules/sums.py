@@ -1,8 +1,8 @@
 """Matrix products, and sums: over axes of an image, and over the batch.
 
 A sum over the batch is made in two steps: every block writes its own to its
-place among partial results, and the serial part adds them up in the order of
-the blocks, in float64 where there are many.  So bits do not depend on lanes.
+place among partial results, and the serial part adds them all up.  Blocks are
+the same for any number of threads, so bits are too.
 """
 
 from __future__ import annotations
