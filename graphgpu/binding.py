@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from graphgpu.dtypes import Array, dtype, is_integer, kind
+from graphgpu.dtypes import Array, DType, dtype, is_integer, kind
 from graphgpu.errors import DTypeError, InputError, ShapeError
 from graphgpu.graph import Placeholder, Variable, describe
 from graphgpu.types import Guard
 
-__all__ = ["bind", "check_guards", "sizes_of"]
+__all__ = ["are_arrays", "bind", "check_guards", "sizes_of"]
+
+
+def are_arrays(values: Sequence[Any], dtypes: Sequence[DType]) -> bool:
+    """Whether they are NumPy's own arrays of these dtypes: the usual, told quickly."""
+    if len(values) != len(dtypes):
+        return False
+    for value, expected in zip(values, dtypes, strict=True):
+        if type(value) is not np.ndarray or value.dtype is not expected:
+            return False
+    return True
 
 
 def bind(

@@ -38,11 +38,15 @@ class Specialization:
         self._run_key = nodes.get(RUN_KEY)
         self._clones = clones
         self._moved = moved
-        self.commit = executable.commit
 
-    def run(self, arrays: Sequence[Array], run_key: Array) -> list[Array]:
-        """Return the outputs; the updates are ready to be committed."""
-        return self.executable.run(self.given(arrays, run_key))
+    def run(
+        self,
+        arrays: Sequence[Array],
+        run_key: Array,
+        before_writing: Callable[[], object],
+    ) -> list[Array]:
+        """Apply the updates; return the outputs."""
+        return self.executable.run(self.given(arrays, run_key), before_writing)
 
     def given(self, arrays: Sequence[Array], run_key: Array) -> dict[Node, Array]:
         """Return the values of the leaves that a call gives."""

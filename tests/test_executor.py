@@ -443,16 +443,20 @@ def test_updates_are_checked_when_compiling(updates, message):
 def test_an_interrupt_while_writing_waits_until_all_is_written(monkeypatch, before):
     states = [gg.state(f"s{i}", float(i)) for i in range(3)]
     program = gg.compile([], None, {s: s + 10 for s in states})
-    commit = NumpyExecutable.commit
+    run = NumpyExecutable.run
 
-    def interrupted(executable):
-        if before:
-            signal.raise_signal(signal.SIGINT)
-        commit(executable)
+    def interrupted(executable, inputs, before_writing):
+        def hold():
+            before_writing()
+            if before:
+                signal.raise_signal(signal.SIGINT)
+
+        outputs = run(executable, inputs, hold)
         if not before:
             signal.raise_signal(signal.SIGINT)
+        return outputs
 
-    monkeypatch.setattr(NumpyExecutable, "commit", interrupted)
+    monkeypatch.setattr(NumpyExecutable, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         program()
     assert [float(s.value) for s in states] == [10, 11, 12]

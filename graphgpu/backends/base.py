@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgpu.backends.report import Account, Timings
@@ -49,12 +49,15 @@ class Executable(ABC):
         """Return the generated code."""
 
     @abstractmethod
-    def run(self, inputs: Mapping[Node, Array]) -> list[Array]:
-        """Compute; return the outputs in memory that the caller owns."""
+    def run(
+        self, inputs: Mapping[Node, Array], before_writing: Callable[[], object]
+    ) -> list[Array]:
+        """Compute, then replace stored values by their new ones; return the outputs.
 
-    @abstractmethod
-    def commit(self) -> None:
-        """Replace the stored values by the new ones that :meth:`run` has computed."""
+        The outputs are as they were before anything is replaced, in memory that the
+        caller owns.  ``before_writing`` is called in the caller's thread before the
+        first value is replaced, and when everything that can fail is through.
+        """
 
     @abstractmethod
     def account(self, node: Node) -> Account:

@@ -291,3 +291,60 @@ lanes.run([Part(slow)] * 1000)
         _, errors = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in errors
     assert "Fatal" not in errors
+
+
+# --- the commit
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_a_commit_comes_last_after_a_call_in_the_callers_thread(threads, parts):
+    done = []
+
+    def call(what):
+        return lambda *lane: done.append((what, *lane))
+
+    def before_commit():
+        assert threading.current_thread() is threading.main_thread()
+        assert "commit" not in {d[0] for d in done}
+        done.append(("before",))
+
+    step = [Part(call("part"), call("action"))] * parts
+    commit = [Part(call("commit"), call("end"))]
+    Lanes(4, threads).run(step, commit, before_commit)
+    assert [d[0] for d in done][-5:] == ["commit"] * 4 + ["end"]
+    assert sorted(d[0] for d in done) == sorted(
+        ["part"] * 4 * parts + ["action"] * parts + ["before", "end"] + ["commit"] * 4
+    )
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("where", ["lane", "action"])
+def test_a_commit_is_not_begun_after_an_error(threads, where):
+    done = []
+
+    def fail(*lane):
+        if lane in {(), (3,)}:
+            raise ValueError(where)
+
+    part = Part(fail, None) if where == "lane" else Part(lambda lane: None, fail)
+    with pytest.raises(ValueError, match=where):
+        Lanes(4, threads).run([part], [Part(done.append, lambda: done.append("end"))])
+    assert done == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupt_before_the_commit_prevents_it(late):
+    done, main = [], threading.main_thread()
+
+    def compute(lane):
+        if not late and threading.current_thread() is main:
+            signal.raise_signal(signal.SIGINT)
+
+    def before_commit():
+        if late:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Lanes(2, 2).run([Part(compute)], [Part(done.append)], before_commit)
+    assert done == []

@@ -12,7 +12,7 @@ import numpy as np
 from graphgpu.backends.base import Executable, Task
 from graphgpu.backends.numpy.account import Ledger
 from graphgpu.backends.numpy.blas import one_thread
-from graphgpu.backends.numpy.lanes import Lanes, quiet
+from graphgpu.backends.numpy.lanes import Lanes, Part, quiet
 from graphgpu.backends.numpy.layout import Layout, lay_out
 from graphgpu.backends.numpy.link import Linked, bytes_of, link
 from graphgpu.backends.numpy.orders import better_order
@@ -70,6 +70,8 @@ class NumpyExecutable(Executable):
         self._storages: list[tuple[Storage, Array]] = []
         self._staged: list[tuple[Node, Array]] = []
         self._results: list[Array] = []
+        self._outputs: list[Array] = []
+        """Copies of the results of the last run."""
 
     def _translate(self) -> None:
         """Write the code, and decide where everything lies."""
@@ -102,21 +104,28 @@ class NumpyExecutable(Executable):
         if layout.arena_bytes < self.layout.arena_bytes:
             self.code, self.layout = code, layout
 
-    def run(self, inputs: Mapping[Node, Array]) -> list[Array]:
-        """Compute; return copies of the outputs."""
+    def run(
+        self, inputs: Mapping[Node, Array], before_writing: Callable[[], object]
+    ) -> list[Array]:
+        """Compute; write the new values over the old ones; return the outputs.
+
+        All is one run of the threads that share the lanes.  Where processes share
+        them, threads do what writes stored values: nothing of it can be lost.
+        """
         again = self._linked is not None
         linked = self._ready()
         if again and self.code.whole.shared and self._processes is None:
             self._hand_over(linked)
         self._stage(inputs)
-        processes = self._processes
-        self._compute(linked, processes.run if processes else self._by_threads(linked))
-        return self._copied()
-
-    def commit(self) -> None:
-        """Write the new values over the old ones."""
-        if self._linked is not None:
-            self._replace(self._linked)
+        parts = linked.parts
+        if self._processes is not None:
+            self._compute(linked, self._processes.run)
+            parts = []
+        self._compute(
+            linked, partial(self._lanes.run, parts, linked.commit, before_writing)
+        )
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
     def account(self, node: Node) -> Account:
         """Return where a node is computed, where its value lies, and why."""
@@ -136,9 +145,9 @@ class NumpyExecutable(Executable):
                 np.copyto(copy, original)
             recorder.run(
                 lambda: self._stage(inputs),
-                lambda: self._compute(linked, self._by_threads(linked)),
-                self._copied,
-                lambda: self._replace(linked),
+                lambda: self._compute(linked, partial(self._lanes.run, linked.parts)),
+                self._copy,
+                lambda: self._compute(linked, partial(self._lanes.run, linked.commit)),
             )
         return recorder.timings(self.code)
 
@@ -155,9 +164,6 @@ class NumpyExecutable(Executable):
         for node, place in self._staged:
             np.copyto(place, inputs[node])
 
-    def _by_threads(self, linked: Linked) -> Callable[[], None]:
-        return partial(self._lanes.run, linked.parts)
-
     def _compute(self, linked: Linked, work: Callable[[], None]) -> None:
         """Run the code, up to what replaces stored values."""
         try:
@@ -171,15 +177,9 @@ class NumpyExecutable(Executable):
                 raise
             raise _failure(statement.node, error) from error
 
-    def _replace(self, linked: Linked) -> None:
-        """Write the new values, by threads: nothing of it can be lost."""
-        if linked.commit:
-            with one_thread(), quiet():
-                self._lanes.run(linked.commit)
-
-    def _copied(self) -> list[Array]:
-        """Return copies of the outputs."""
-        return [array.copy() for array in self._results]
+    def _copy(self) -> None:
+        """Copy the outputs."""
+        self._outputs = [array.copy() for array in self._results]
 
     def _targets(self) -> list[Buffer]:
         """Return the buffers of the stored values that are updated."""
@@ -221,6 +221,7 @@ class NumpyExecutable(Executable):
         self._storages, self._results = [], []
         with collection_paused():
             linked = self._linked = link(self.code, self.layout, arena)
+        linked.finally_once(self._copy)
         self._bound = arena
         self.arena.user = None
         self._staged = [

@@ -77,11 +77,18 @@ class Lanes:
         self.count = count
         self.threads = max(1, min(count, threads))
 
-    def run(self, parts: Sequence[Part]) -> None:
-        """Do the parts; return when every thread is through.
+    def run(
+        self,
+        parts: Sequence[Part],
+        commit: Sequence[Part] = (),
+        before_commit: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Do the parts, and those of a commit; return when every thread is through.
 
         If the pool is taken, by another Python thread or by a step that this one
-        is part of, the caller does all lanes itself.
+        is part of, the caller does all lanes itself.  The caller's thread calls
+        ``before_commit`` when it has done its lanes of ``parts``; the commit is begun
+        if nothing was raised till then, and no interrupt may reach the caller in it.
 
         Raises
         ------
@@ -90,14 +97,30 @@ class Lanes:
             have come to the end of that part then, and later parts are not begun.
             An interrupt that reaches the caller goes before.
         """
-        if self.threads > 1 and _pool.run(parts, self.count, self.threads):
-            return
+        if self.threads > 1:
+            plan = _Plan(parts or [Part(None)], commit, self.count, before_commit)
+            if _pool.run(plan, self.threads):
+                return
+        self._alone(parts)
+        before_commit()
+        self._alone(commit)
+
+    def _alone(self, parts: Sequence[Part]) -> None:
         for parallel, serial in parts:
             if parallel:
                 for lane in range(self.count):
                     parallel(lane)
             if serial:
                 serial()
+
+
+class _Plan(NamedTuple):
+    """What a step does."""
+
+    parts: Sequence[Part]
+    commit: Sequence[Part]
+    count: int
+    before_commit: Callable[[], object]
 
 
 @final
@@ -109,18 +132,15 @@ class _Run:
     it does here may be done twice, so that it can then go on from where it was.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        count: int,
-        workers: Sequence[SimpleQueue[_Run]],
-    ) -> None:
-        self._parts = parts
-        self._count = count
+    def __init__(self, plan: _Plan, workers: Sequence[SimpleQueue[_Run]]) -> None:
+        self._parts = [*plan.parts, *plan.commit]
+        self._count = plan.count
+        self._before_commit = plan.before_commit
+        self._last = len(plan.parts) - 1
         self._workers = workers
         self._threads = len(workers) + 1
         self._gates = [threading.Lock() for _ in range(self._threads)]
-        self._arrived: list[list[int]] = [[] for _ in parts]
+        self._arrived: list[list[int]] = [[] for _ in self._parts]
         self._over = 0
         self._stop = False
         self._place = 0
@@ -164,6 +184,8 @@ class _Run:
         arrived = self._arrived[place]
         if thread not in arrived:
             self._compute(thread, self._parts[place].parallel)
+            if thread == 0 and place == self._last and not self._interrupt:
+                self._before_commit()
             arrived.append(thread)
         if arrived[-1] == thread and len(arrived) == self._threads:
             self._finish(thread, place)
@@ -241,7 +263,7 @@ class _Pool:
         self._busy = False
         self._workers: list[SimpleQueue[_Run]] = []
 
-    def run(self, parts: Sequence[Part], count: int, threads: int) -> bool:
+    def run(self, plan: _Plan, threads: int) -> bool:
         """Do a step, unless the pool is taken; return whether it was done."""
         if not self._lock.acquire(blocking=False):
             return False
@@ -251,7 +273,7 @@ class _Pool:
                 return False
             try:
                 self._busy = True
-                _Run(parts, count, workers).lead()
+                _Run(plan, workers).lead()
             finally:
                 self._busy = False
             return True

@@ -61,6 +61,12 @@ class Linked:
     copies: list[tuple[Array, Array]] = field(default_factory=list)
     """What is written in place of stored values, with these."""
 
+    def finally_once(self, action: Callable[[], None]) -> None:
+        """Add what is done when everything has been computed."""
+        last = self.parts.pop() if self.parts else Part(None)
+        actions = [last.serial, action] if last.serial else [action]
+        self.parts.append(Part(last.parallel, _all(actions)))
+
 
 def link(
     code: Code,

@@ -33,7 +33,7 @@ Kind: TypeAlias = Literal["tile", "rows", "split"]
 Place: TypeAlias = tuple[int, int, str]
 """Phase, place in the phase, kind."""
 
-_SPLIT = 2**15
+_SPLIT = 2**12
 """Elements from which a product over the batch is split by rows of the result."""
 _LARGE = 2**20
 """Bytes of a value from which a product over the batch that reads it is not put off."""

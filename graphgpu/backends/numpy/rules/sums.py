@@ -22,12 +22,18 @@ from graphgpu.nodes import Node
 from graphgpu.ops.matrix_product import Matmul
 from graphgpu.ops.moments import Moments
 from graphgpu.ops.reduction import Max, Mean, Min, Sum
+from graphgpu.ops.shape import Transpose
 
 __all__ = ["FINISH", "RULES"]
 
 RULES = Rules()
 FINISH = Rules()
 """What the serial part does with the partial results of a sum over the batch."""
+
+_FEW_ROWS = 64
+"""Rows up to which the order of a product with a transposed matrix matters."""
+_LARGE = 10**6
+"""Multiplications from which OpenBLAS reorders its operands."""
 
 
 @RULES.of(Matmul)
@@ -39,7 +45,10 @@ def matmul(body: Body, node: Node) -> bool:
     x, y = (body.value(n, c).plain() for n, c in zip(node.inputs, cuts, strict=True))
     out = body.output(node).plain()
     if body.kind != "split":
-        body.call("matmul", x, y, out=out)
+        if _is_better_swapped(body, node):
+            _swapped(body, x, y, out)
+        else:
+            body.call("matmul", x, y, out=out)
         return True
     lanes, rows = body.whole.lanes, node.shape[0]
 
@@ -49,6 +58,32 @@ def matmul(body: Body, node: Node) -> bool:
     left, part = x.view.then("rows", own), out.view.then("rows", own)
     body.call("matmul", left, y, out=part)
     return True
+
+
+def _is_better_swapped(body: Body, node: Node) -> bool:
+    """Whether few rows are multiplied by a large matrix that lies transposed."""
+    right = node.inputs[1]
+    if not isinstance(right.operation, Transpose) or len(node.shape) != 2:
+        return False
+    (rows, columns), length = node.shape, node.inputs[0].shape[1]
+    if body.in_blocks and body.whole.work.is_batched(node):
+        assert body.cut is not None
+        rows = body.cut.largest
+    few = 0 < rows <= _FEW_ROWS and min(columns, length) >= 2 * _FEW_ROWS
+    return few and rows * columns * length > _LARGE
+
+
+def _swapped(body: Body, x: Value, y: Value, out: Value) -> None:
+    """Compute Y X' for X Y', and turn it round.
+
+    OpenBLAS copies the right matrix into an order of its own, which takes it longer
+    the other way about: 64 rows by a transposed 512 x 512 take 485 us, 370 swapped
+    and 20 to turn the result.
+    """
+    turned = View(body.scratch((out.shape[1], out.shape[0]), out.dtype))
+    left, right = (v.view.then("turned", lambda a, _: a.T) for v in (y, x))
+    body.call("matmul", left, right, out=turned)
+    body.copy(out, turned.then("turned", lambda a, _: a.T))
 
 
 # --- sums over axes of each image
