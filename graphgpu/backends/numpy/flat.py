@@ -14,11 +14,11 @@ from graphgpu.backends.numpy.rules import write
 from graphgpu.backends.numpy.slicing import Relation
 from graphgpu.backends.numpy.storage import (
     BLOCK,
+    Block,
     Buffer,
     Maker,
     Partition,
     View,
-    partition,
 )
 from graphgpu.backends.numpy.translation import Translation, Value, label_of
 from graphgpu.dtypes import DType
@@ -136,7 +136,7 @@ def shaped(shape: tuple[int, ...]) -> Maker:
 def place_family(whole: Translation, family: Family) -> PlacedFamily:
     """Give a family its memory, and what it is given homes in it."""
     size = family.size
-    placed = PlacedFamily(family, whole, partition(size, whole.lanes, _PIECE))
+    placed = PlacedFamily(family, whole, _pieces(family, whole.lanes))
     first = family.members[0]
     for role, leaf in enumerate(first.stored):
         buffer = Buffer(f"all_{label_of(leaf)}", (size,), leaf.tensor.dtype)
@@ -150,6 +150,33 @@ def place_family(whole: Translation, family: Family) -> PlacedFamily:
         for member, offset in zip(family.members, family.offsets, strict=True):
             _place_given(placed, member.given[role], buffer, offset)
     return placed
+
+
+def _pieces(family: Family, lanes: int) -> Partition:
+    """Deal the vector out to lanes: of a large member each has its own rows.
+
+    The gradient of a large matrix is split over the lanes by rows, which are still
+    in the cache of the one that computed them.
+    """
+    blocks: list[Block] = []
+
+    def deal(start: int, stop: int) -> None:
+        for lane in range(lanes):
+            first = start + (stop - start) * lane // lanes
+            length = start + (stop - start) * (lane + 1) // lanes - first
+            count = -(-length // _PIECE)
+            for piece in range(count):
+                low, high = (first + length * p // count for p in (piece, piece + 1))
+                blocks.append(Block(len(blocks), lane, low, high - low))
+
+    begun = 0
+    for member, offset in zip(family.members, family.offsets, strict=True):
+        if member.size >= lanes * _PIECE:
+            deal(begun, offset)
+            deal(offset, offset + member.size)
+            begun = offset + member.size
+    deal(begun, family.size)
+    return Partition(family.size, tuple(blocks))
 
 
 def _packed(placed: PlacedFamily, role: int, dtype: DType) -> Any:

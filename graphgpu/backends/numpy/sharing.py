@@ -23,7 +23,7 @@ from graphgpu.backends.numpy.translate import Code
 
 __all__ = ["is_worthwhile", "shared_lanes", "start_team"]
 
-_LEAST = 5e-3
+_LEAST = 1.5e-2
 """Seconds of work from which a process is worth its start."""
 
 

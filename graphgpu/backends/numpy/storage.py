@@ -43,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A cut of ``count`` images into blocks, in order; each lane has a run of them."""
+    """A cut of ``count`` images into blocks, in order, each of them a lane's."""
 
     count: int
     blocks: tuple[Block, ...]
