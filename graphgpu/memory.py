@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from graphgpu.errors import GraphError
 from graphgpu.graph import Variable
 
-__all__ = ["Buffer", "Placement", "place"]
+__all__ = ["Buffer", "Placement", "place", "widest"]
 
 _QUADRATIC = 5_000
 """How many values the placements that compare all pairs are tried for."""
@@ -81,17 +81,31 @@ def place(buffers: Sequence[Buffer], alignment: int = 64) -> Placement:
         A buffer has less than no bytes or dies before it is born, or the
         alignment is below 1.
     """
+    lives, some = _lives(buffers, alignment)
+    most = _widest(lives)
+    offsets, top = _best(lives, most)
+    placed = np.zeros(len(buffers), np.int64)
+    placed[some] = offsets * alignment
+    return Placement(tuple(placed.tolist()), top * alignment, most * alignment)
+
+
+def widest(buffers: Sequence[Buffer], alignment: int = 64) -> int:
+    """Return the most bytes alive in one step, each buffer rounded up.
+
+    >>> widest([Buffer("a", 100, 0, 1), Buffer("b", 60, 1, 2), Buffer("c", 128, 2, 3)])
+    192
+    """
+    return _widest(_lives(buffers, alignment)[0]) * alignment
+
+
+def _lives(buffers: Sequence[Buffer], alignment: int) -> tuple[_Lives, Ints]:
+    """Return sizes and lifetimes of the buffers that have bytes, and which they are."""
     _check(buffers, alignment)
     units = np.array([-(-b.nbytes // alignment) for b in buffers], np.int64)
     some = np.flatnonzero(units)
     first = np.array([b.first for b in buffers], np.int64)[some]
     last = np.array([b.last for b in buffers], np.int64)[some]
-    lives = _Lives(units[some], first, last)
-    widest = _widest(lives)
-    offsets, top = _best(lives, widest)
-    placed = np.zeros(len(buffers), np.int64)
-    placed[some] = offsets * alignment
-    return Placement(tuple(placed.tolist()), top * alignment, widest * alignment)
+    return _Lives(units[some], first, last), some
 
 
 def _check(buffers: Sequence[Buffer], alignment: int) -> None:

@@ -21,7 +21,7 @@ __all__ = ["candidates"]
 
 _NARROW = 16
 """A value this many times smaller than what it is computed from is not dropped."""
-_PRICES = (0.3, 0.6, 0.9, 1.0)
+_PRICES = (0.3, 0.6, 0.8, 0.95, 1.0)
 _HALVINGS = 10
 """How often the dropped bytes are halved for the size of a segment."""
 _PARTS = 8

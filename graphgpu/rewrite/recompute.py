@@ -9,6 +9,7 @@ is the order to run it in.  Nothing may merge equal nodes afterwards.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -27,8 +28,10 @@ Measure: TypeAlias = Callable[[tuple[Variable, ...], Collection[Variable]], int]
 
 _STEP = 0.995
 """A candidate has to save this much more than one that costs less."""
-_LAST = 3
-"""How many of the most drastic candidates are measured before a budget is refused."""
+_NEAR = 1.15
+"""What is estimated to take up to so many times the least may truly take less."""
+_MOST = 24
+"""How many of these are measured before a budget is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +92,11 @@ def recompute(
     if plain <= budget:
         return Recomputed(outputs, plain)
     program = Program(outputs, sizes, cost)
-    frontier = _frontier(program)
-    search = _Search(program, outputs, frontier, budget, measured)
+    frontier, others = _frontier(program)
+    search = _Search(program, outputs, frontier, others, budget, measured)
     chosen = search.run(frontier[0].peak / max(1, plain))
     if chosen is None:
-        least = min(search.results.values(), key=lambda r: r.peak_bytes).peak_bytes
-        least = min(least, plain)
+        least = min(search.least, plain)
         raise CompileError(
             f"memory_budget: expected at least {least:,} bytes "
             f"({format_bytes(least)}), the least that this program takes for these "
@@ -122,10 +124,10 @@ class _Candidate:
     dropped: list[bool]
 
 
-def _frontier(program: Program) -> list[_Candidate]:
-    """Return the candidates that nothing beats in both work and peak, cheapest first.
+def _frontier(program: Program) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Return the candidates that nothing beats in both work and peak, and the others.
 
-    The first is to drop nothing.
+    The cheapest come first; the very first is to drop nothing.
     """
     found = []
     for dropped in [[False] * program.count, *candidates(program)]:
@@ -133,10 +135,11 @@ def _frontier(program: Program) -> list[_Candidate]:
         found.append(_Candidate(weight.work, weight.peak, weight.flops, dropped))
     rest = sorted(found[1:], key=lambda c: (c.work, c.peak))
     frontier = found[:1]
+    others = []
     for candidate in rest:
-        if candidate.peak < _STEP * frontier[-1].peak:
-            frontier.append(candidate)
-    return frontier
+        better = candidate.peak < _STEP * frontier[-1].peak
+        (frontier if better else others).append(candidate)
+    return frontier, others
 
 
 class _Search:
@@ -151,10 +154,14 @@ class _Search:
         program: Program,
         outputs: tuple[Variable, ...],
         frontier: Sequence[_Candidate],
+        others: Sequence[_Candidate],
         budget: int,
         measure: Measure,
     ) -> None:
-        self.results: dict[int, Recomputed] = {}
+        self.least = sys.maxsize
+        """The least peak that was measured."""
+        self._others = others
+        self._results: dict[int, Recomputed] = {}
         self._program = program
         self._outputs = outputs
         self._frontier = frontier
@@ -180,21 +187,30 @@ class _Search:
                 guess = min(low + step, len(frontier) - 1)
                 step *= 2
         if high < len(frontier):
-            return self.results[high]
-        # Where most is dropped, the estimate may rank two of them wrongly.
-        last = range(max(0, len(frontier) - _LAST), len(frontier))
-        return next((self.results[i] for i in last if self._fits(i)), None)
+            return self._results[high]
+        return self._nearly_best()
+
+    def _nearly_best(self) -> Recomputed | None:
+        """Return what fits although the estimate ranks others before it."""
+        near = _NEAR * self._frontier[-1].peak
+        close = [c for c in (*self._frontier, *self._others) if c.peak <= near]
+        fewest = sorted(close, key=lambda c: c.peak)[:_MOST]
+        for candidate in sorted(fewest, key=lambda c: c.work):
+            built = self._built(candidate)
+            if built.peak_bytes <= self._budget:
+                return built
+        return None
 
     def _fits(self, place: int) -> bool:
-        if place not in self.results:
-            chosen = self._frontier[place]
-            self.results[place] = self._built(chosen)
-        return self.results[place].peak_bytes <= self._budget
+        if place not in self._results:
+            self._results[place] = self._built(self._frontier[place])
+        return self._results[place].peak_bytes <= self._budget
 
     def _built(self, chosen: _Candidate) -> Recomputed:
         outputs, clones, became = _build(self._program, self._outputs, chosen.dropped)
         extra = chosen.flops / max(1, self._frontier[0].flops) - 1
         peak = self._measure(outputs, clones)
+        self.least = min(self.least, peak)
         return Recomputed(outputs, peak, clones, became, extra)
 
 

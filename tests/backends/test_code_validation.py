@@ -51,7 +51,18 @@ def test_buffers_that_overlap_while_both_live_are_found():
 def test_a_buffer_outside_of_the_arena_is_found():
     code, layout = translated()
     with pytest.raises(gg.CompileError, match="lies outside the arena"):
-        validate(code, dataclasses.replace(layout, scratch_bytes=64))
+        validate(code, dataclasses.replace(layout, arena_bytes=64))
+
+
+def test_scratch_that_overlaps_is_found():
+    code, layout = translated()
+    region = max(layout.regions, key=lambda r: len(r.buffers))
+    moved = dataclasses.replace(region, buffers=dict.fromkeys(region.buffers, 0))
+    with pytest.raises(gg.CompileError, match="share memory while both are needed"):
+        validate(code, dataclasses.replace(layout, regions=(moved,)))
+    moved = dataclasses.replace(region, offsets=(0, 0))
+    with pytest.raises(gg.CompileError, match="scratch and scratch share memory"):
+        validate(code, dataclasses.replace(layout, shared={}, regions=(moved,)))
 
 
 def test_a_statement_that_comes_too_early_is_found():
@@ -71,7 +82,7 @@ def test_a_value_that_is_not_kept_is_not_read_by_another_loop():
     loops = code.whole.work.loop_of
     lost = next(
         n
-        for n in kept
+        for n in sorted(kept, key=lambda n: n.index)
         if any(loops.get(r, loops[n]) is not loops[n] for r in n.readers)
     )
     residence = dataclasses.replace(code.whole.residence, kept=kept - {lost})

@@ -131,14 +131,20 @@ def test_a_call_allocates_no_arrays_but_the_outputs(net):
     assert most < 20_000 < program.plan(batch=256).peak_bytes / 4
 
 
-def lifetimes(layout, buffers, scope_bytes):
+def places(layout, buffers):
     for buffer, offset in buffers.items():
         size = buffer.nbytes(layout.lanes)
-        assert offset >= 0
-        assert offset + size <= scope_bytes
-        first, last = (0, 10**9) if buffer.kept else (buffer.first, buffer.last)
-        if size and last >= 0:
-            yield first, last, offset, offset + size, buffer.label
+        if size and buffer.last >= 0:
+            yield buffer.first, buffer.last, offset, offset + size, buffer.label
+
+
+def assert_disjoint(found, most):
+    for place, left in enumerate(found):
+        assert 0 <= left[2] <= left[3] <= most
+        for right in found[:place]:
+            together = left[0] <= right[1] and right[0] <= left[1]
+            overlap = left[2] < right[3] and right[2] < left[3]
+            assert not (together and overlap), (left, right)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -146,17 +152,36 @@ def lifetimes(layout, buffers, scope_bytes):
 def test_no_two_live_buffers_overlap(net, size):
     program, _ = trained(net(dropout=[0.3]), size, steps=1)
     layout = executable_of(program).layout
-    for buffers, most in (
-        (layout.shared, layout.shared_bytes),
-        (layout.scratch, layout.scratch_bytes),
-    ):
-        found = list(lifetimes(layout, buffers, most))
-        assert found
-        for place, left in enumerate(found):
-            for right in found[:place]:
-                together = left[0] <= right[1] and right[0] <= left[1]
-                overlap = left[2] < right[3] and right[2] < left[3]
-                assert not (together and overlap), (left, right)
+    found = list(places(layout, layout.shared))
+    assert found
+    for region in layout.regions:
+        assert len(region.offsets) == layout.lanes
+        found += [
+            (region.first, region.last, start, start + region.nbytes, "scratch")
+            for start in region.offsets
+        ]
+        assert_disjoint(list(places(layout, region.buffers)), region.nbytes)
+    assert_disjoint(found, layout.arena_bytes)
+
+
+def test_a_gradient_takes_the_place_of_the_one_that_it_is_made_from():
+    program, _ = trained(convnet(depth=4), 32, steps=1)
+    executable = executable_of(program)
+    names = executable.code.whole
+    inside = [
+        v.buffer
+        for body in executable.code.bodies()
+        for v in body.views.values()
+        if v.buffer.scope == "batch" and v.buffer.parent is not None
+    ]
+    assert inside
+    assert not set(inside) & set(names.buffers)
+    for buffer in inside:
+        home, offset = buffer.parent
+        assert offset == 0
+        assert home.nbytes(2) == buffer.nbytes(2)
+        assert home.first < buffer.first
+        assert buffer.last <= home.last
 
 
 # --- budgets

@@ -67,7 +67,10 @@ class Body:
         self._local: dict[Node, tuple[Value, ...]] = {}
         self._names: dict[tuple[int, str, bool], str] = {}
         self._memo: dict[Any, Any] = {}
-        self._touched: set[Buffer] = set()
+        self.touches: dict[Buffer, tuple[int, int]] = {}
+        """The first and the last step at which a statement names each buffer."""
+        self.begins = self.ends = whole.clock
+        """The first and the last step of the phase's loops."""
         self._count = 0
 
     @property
@@ -116,12 +119,14 @@ class Body:
         self.say(f"{name}({', '.join(self.text(a) for a in arguments)})")
 
     def _zeros(self, kernel: TileKernel, place: int, need: Need) -> View:
-        """Return memory of a lane whose zeros stay; equal kernels share it."""
+        """Return memory that is zeroed before the blocks; equal kernels share it."""
 
         def make() -> View:
-            return View(self.scratch(need.shape, need.dtype, "padded", kept=True))
+            view = View(self.scratch(need.shape, need.dtype, "padded"))
+            self.say(f"{self.text(view)}.fill(0)", enter=True)
+            return view
 
-        view: View = self.whole.once((kernel, place), make)
+        view: View = self.once((kernel, place), make)
         self._touch(view.buffer)
         return view
 
@@ -180,7 +185,7 @@ class Body:
     # --- memory
 
     def scratch(
-        self, shape: tuple[int, ...], dtype: DType, label: str = "t", kept: bool = False
+        self, shape: tuple[int, ...], dtype: DType, label: str = "t"
     ) -> Buffer:
         """Return memory of the lane's own (of the serial part's, there)."""
         self._count += 1
@@ -191,7 +196,6 @@ class Body:
             dtype,
             scope,
             cut=self.cut,
-            kept=kept,
             variable=self.node.variable if self.node else None,
         )
 
@@ -249,7 +253,7 @@ class Body:
                 continue
             value = values[parent][0]
             buffer = value.view.buffer
-            own = not value.view.makers and not buffer.kept and buffer.array is None
+            own = not value.view.makers and buffer.array is None
             scratch = buffer.scope == ("lane" if self.in_blocks else "whole")
             alike = (value.shape, value.dtype, value.tile) == (shape, dtype, tile)
             if own and scratch and alike and buffer.parent is None:
@@ -267,13 +271,15 @@ class Body:
         return self._memo[key]
 
     def _touch(self, buffer: Buffer) -> None:
-        buffer.touch(self.whole.clock if self._late is None else self._late)
-        self._touched.add(buffer)
+        time = self.whole.clock if self._late is None else self._late
+        buffer.touch(time)
+        first, last = self.touches.get(buffer, (time, time))
+        self.touches[buffer] = min(first, time), max(last, time)
 
     def close(self) -> None:
         """End the function; a lane's scratch that blocks share lives through it."""
         end = max(self.start, self.whole.clock - 1)
-        for buffer in self._touched:
+        for buffer in self.touches:
             if buffer.scope == "lane" and BLOCK not in buffer.shape:
                 buffer.touch(self.start)
                 buffer.touch(end)
@@ -282,7 +288,8 @@ class Body:
 
     def stretch(self, start: int, end: int) -> None:
         """Let what all lanes see live through a phase."""
-        for buffer in self._touched:
+        self.begins, self.ends = start, end
+        for buffer in self.touches:
             if buffer.scope != "lane":
                 buffer.touch(start)
                 buffer.touch(end)

@@ -43,7 +43,6 @@ class Arena:
     def __init__(self) -> None:
         self.bytes = np.empty(0, np.uint8)
         self.shared = False
-        self.user: object = None
 
     def at_least(self, size: int, shared: bool) -> Array:
         """Return the memory, enlarged or made shared if it must be."""
@@ -198,10 +197,6 @@ class NumpyExecutable(Executable):
                 arena = self._room()
             self._link(arena)
         assert self._linked is not None
-        if self.arena.user is not self:
-            for kept in self._linked.kept:
-                kept.fill(0)
-            self.arena.user = self
         return self._linked
 
     def _room(self) -> Array:
@@ -223,7 +218,6 @@ class NumpyExecutable(Executable):
             linked = self._linked = link(self.code, self.layout, arena)
         linked.finally_once(self._copy)
         self._bound = arena
-        self.arena.user = None
         self._staged = [
             (node, _array(buffer)) for node, buffer in self.code.staged.items()
         ]

@@ -54,8 +54,6 @@ class Linked:
     """The statements of each file of code, by the name that tracebacks show."""
     memory: dict[tuple[Buffer, int], Array] = field(default_factory=dict)
     """The bytes of each buffer; of scratch, of each lane's."""
-    kept: list[Array] = field(default_factory=list)
-    """What must be 0 before the first run."""
     recorder: Recorder | None = None
     """What the clock is read for, if it is."""
     copies: list[tuple[Array, Array]] = field(default_factory=list)
@@ -92,10 +90,10 @@ def link(
         linked.copies.append((linked.memory[buffer, 0], original))
     for buffer, offset in layout.shared.items():
         _locate(linked, buffer, arena[offset:], 0, lanes)
-    for lane in range(lanes):
-        own = arena[layout.shared_bytes + lane * layout.scratch_bytes :]
-        for buffer, offset in layout.scratch.items():
-            _locate(linked, buffer, own[offset:], lane, lanes)
+    for region in layout.regions:
+        for lane, start in enumerate(region.offsets):
+            for buffer, offset in region.buffers.items():
+                _locate(linked, buffer, arena[start + offset :], lane, lanes)
     sources: list[str] = []
     for bodies, serial in code.phases:
         linked.parts += _link_phase(linked, bodies, serial, sources)
@@ -135,8 +133,6 @@ def _locate(
     linked: Linked, buffer: Buffer, memory: Array, lane: int, lanes: int
 ) -> None:
     found = memory[: buffer.nbytes(lanes)]
-    if buffer.kept:
-        linked.kept.append(found)
     linked.memory[buffer, lane if buffer.scope == "lane" else 0] = found
 
 

@@ -47,27 +47,16 @@ def moment_parts(x: Array, axes: tuple[int, ...], parts: Array) -> None:
 
 
 @cache
-def _columns_to_channels(width: int, channels: int, dtype: DType) -> Array:
-    """Return the matrix that adds up the columns of each channel."""
-    return np.tile(np.eye(channels, dtype=dtype), (width // channels, 1))
-
-
-@cache
 def _ones(count: int, dtype: DType) -> Array:
     return np.ones(count, dtype)
 
 
 def over_columns(parts: Array, channels: int) -> Array:
-    """Add up [..., columns · channels] over the columns: a product is quickest.
-
-    It multiplies each channel by the zeros of the others, so it is only right where
-    all are finite: else the columns are added one by one.
-    """
-    flat = parts.reshape(-1, parts.shape[-1])
-    sums: Array = flat @ _columns_to_channels(flat.shape[1], channels, flat.dtype)
-    if not np.isfinite(sums).all():
-        sums = np.add.reduce(flat.reshape(len(flat), -1, channels), axis=1)
-    return sums.reshape(*parts.shape[:-1], channels)
+    """Add up [..., columns · channels] over the columns: a product is quickest."""
+    columns = parts.shape[-1] // channels
+    shaped = parts.reshape(*parts.shape[:-1], columns, channels)
+    sums: Array = _ones(columns, parts.dtype) @ shaped
+    return sums
 
 
 def add_parts(parts: Array, out: Array) -> None:
@@ -90,7 +79,7 @@ def combine_moments(parts: Array, counts: Array, mean: Array, variance: Array) -
     channels = mean.size
     shaped = parts.reshape(len(parts), 3, -1, channels)
     columns = shaped.shape[2]
-    sums = over_columns(parts, channels)[:, 1:].astype(np.float64)
+    sums = over_columns(parts[:, 1:], channels).astype(np.float64)
     shift = shaped[:, 0, 0].astype(np.float64)
     n = (counts * columns)[:, np.newaxis]
     moved = shift - shift[0]

@@ -82,8 +82,6 @@ class Buffer:
     cut: Partition | None = None
     variable: Variable | None = None
     array: Callable[[], Array] | None = None
-    kept: bool = False
-    """Whether its contents outlive a call; they are 0 at first."""
     first: int = -1
     last: int = -1
     parent: tuple[Buffer, int] | None = None
@@ -145,6 +143,13 @@ class Buffer:
             self.parent[0].touch(time)
         self.first = time if self.first < 0 else min(self.first, time)
         self.last = max(self.last, time)
+
+
+    def lie_in(self, other: Buffer) -> None:
+        """Take the place of another, which is not read any more."""
+        self.parent = (other, 0)
+        other.touch(self.first)
+        other.touch(self.last)
 
 
 def aligned(count: int, dtype: DType) -> int:

@@ -14,6 +14,7 @@ from graphgpu.backends.numpy.loops import Loop, Phase, Work, divide
 from graphgpu.backends.numpy.lowering import lower
 from graphgpu.backends.numpy.pairs import image_and_kernels, partner_of
 from graphgpu.backends.numpy.residence import is_view, settle
+from graphgpu.backends.numpy.reuse import reuse_blocks
 from graphgpu.backends.numpy.rules import finish, write
 from graphgpu.backends.numpy.staging import Staging
 from graphgpu.backends.numpy.storage import BLOCK, Buffer, Partition, View, partition
@@ -54,6 +55,8 @@ class Code:
     needed: frozenset[Node] = frozenset()
     """What is read after everything has been computed."""
     families: list[Family] = field(default_factory=list)
+    windows: list[tuple[int, int]] = field(default_factory=list)
+    """The first and the last step of the loops of each phase."""
     packs: list[Buffer] = field(default_factory=list)
     """Stored values that lie end to end; they are moved there first."""
     commit: tuple[list[Body], Body] | None = None
@@ -99,7 +102,8 @@ def translate(
     residence = settle(work, wanted)
     cuts = _cuts(work, nodes)
     lanes = LANES if count else 1
-    code = Code(Translation(work, residence, cuts, lanes, plain=not fused), seconds)
+    whole = Translation(work, residence, cuts, lanes, plain=not fused, late=late)
+    code = Code(whole, seconds)
     code.families = families
     code.needed = frozenset([*outputs, *given, *(v for _, v in others)])
     _place_leaves(code, nodes)
@@ -113,6 +117,7 @@ def translate(
         serial.text(code.results[node])
     for family in placed:
         family.gather(serial)
+    reuse_blocks(code.whole, [bodies for bodies, _ in code.phases])
     code.packs = [b for family in placed for b in family.stored]
     _write_commit(code, placed, others)
     return code
@@ -137,6 +142,8 @@ def _write_commit(
         bodies.append(body)
     for body in bodies:
         body.stretch(start, code.whole.clock)
+    if bodies:
+        code.windows.append((start, code.whole.clock))
     for target, value in others:
         old = safe_value(before, value)
         serial.node = value
@@ -279,6 +286,8 @@ def _write_phase(
     bodies = [b for b in bodies if b.statements]  # a loop may have nothing but views
     for body in bodies:
         body.stretch(start, code.whole.clock - 1)
+    if bodies:
+        code.windows.append((start, code.whole.clock - 1))
     serial = Body(code.whole, f"phase_{number}_serial", "serial", None)
     for loop in phase.loops:
         for node in loop.nodes:

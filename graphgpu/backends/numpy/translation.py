@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,8 @@ class Translation:
     """What a node that stands for several computes: a family's step."""
     buffers: list[Buffer] = field(default_factory=list)
     clock: int = 0
+    late: Collection[Node] = ()
+    """What is computed again, as late as can be."""
     shared: bool = False
     """Whether values are to lie in memory that other processes see."""
     memo: dict[Any, Any] = field(default_factory=dict)

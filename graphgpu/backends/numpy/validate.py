@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.layout import Layout
@@ -26,29 +27,38 @@ def validate(code: Code, layout: Layout) -> None:
     CompileError
         Something does not hold.
     """
-    shared, scratch = layout.shared_bytes, layout.scratch_bytes
-    _check_places(code, layout.shared, layout.lanes, shared)
-    _check_places(code, layout.scratch, layout.lanes, scratch)
+    lanes = layout.lanes
+    everywhere = [_placed(b, offset, lanes) for b, offset in layout.shared.items()]
+    for region in layout.regions:
+        within = [_placed(b, offset, lanes) for b, offset in region.buffers.items()]
+        _check_places(within, region.nbytes)
+        life = region.first, region.last
+        everywhere += [(*life, at, region.nbytes, "scratch") for at in region.offsets]
+    _check_places(everywhere, layout.arena_bytes)
     _check_order(code)
 
 
-def _check_places(
-    code: Code, offsets: Mapping[Buffer, int], lanes: int, size: int
-) -> None:
+_Placed: TypeAlias = tuple[int, int, int, int, str]
+"""First and last step, offset and bytes, label."""
+
+
+def _placed(buffer: Buffer, offset: int, lanes: int) -> _Placed:
+    first, last = max(buffer.first, 0), max(buffer.last, 0)
+    return first, last, offset, buffer.nbytes(lanes), buffer.label
+
+
+def _check_places(placed: Sequence[_Placed], most: int) -> None:
     """Sweep over time, the live buffers sorted by address: neighbours are disjoint."""
-    events: list[tuple[int, int, int, Buffer]] = []
-    for number, (buffer, offset) in enumerate(offsets.items()):
-        if not buffer.nbytes(lanes):
-            continue
-        if offset < 0 or offset + buffer.nbytes(lanes) > size:
-            _fail(f"{buffer.label} lies outside the arena")
-        first, last = _lifetime(code, buffer)
-        events.append((first, 1, number, buffer))
-        events.append((last + 1, 0, number, buffer))
+    events: list[tuple[int, int, int]] = []
+    for number, (first, last, offset, size, label) in enumerate(placed):
+        if size and (offset < 0 or offset + size > most):
+            _fail(f"{label} lies outside the arena")
+        if size:
+            events += [(first, 1, number), (last + 1, 0, number)]
     live: list[tuple[int, int, str]] = []
-    for _, begins, _, buffer in sorted(events, key=lambda e: e[:3]):
-        start = offsets[buffer]
-        entry = (start, start + buffer.nbytes(lanes), buffer.label)
+    for _, begins, number in sorted(events):
+        _, _, start, size, label = placed[number]
+        entry = (start, start + size, label)
         place = bisect(live, entry)
         if not begins:
             del live[place - 1]
@@ -57,12 +67,6 @@ def _check_places(
             if other[0] < entry[1] and entry[0] < other[1]:
                 _fail(f"{entry[2]} and {other[2]} share memory while both are needed")
         insort(live, entry)
-
-
-def _lifetime(code: Code, buffer: Buffer) -> tuple[int, int]:
-    if buffer.kept:
-        return 0, code.whole.clock
-    return max(buffer.first, 0), max(buffer.last, 0)
 
 
 def _check_order(code: Code) -> None:

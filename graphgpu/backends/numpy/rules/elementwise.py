@@ -325,14 +325,14 @@ class _Writer:
         """Return a row of zeros, where there are rows: faster than one zero."""
         if self.form.kind != "lines":
             return scalar
-        length, whole = self.form.row, self.body.whole
+        length, body = self.form.row, self.body
 
-        def make() -> View:
-            label = f"zeros_{dtype.name}_{length}"
-            return View(whole.buffer(label, (length,), dtype, kept=True))
+        def make() -> str:
+            name = f"zeros_{dtype.name}_{length}"
+            return body.given(name, lambda _: np.zeros(length, dtype))
 
-        view: View = whole.once(("zeros", dtype, length), make)
-        return self.body.text(view)
+        text: str = body.once(("zeros", dtype, length), make)
+        return text
 
     def _temporary(self, dtype: DType) -> View:
         memory = self.body.scratch(self.out.shape, dtype)

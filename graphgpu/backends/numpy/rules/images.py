@@ -80,21 +80,23 @@ def _weights(body: Body, node: Node, plan: Any) -> View:
     forward = isinstance(node.operation, Convolution)
     shape = plan.product_shape if forward else plan.input_shape
     geometry = plan.stride, plan.padding, plan.dilation  # the adjoint's order needs all
-    key = ("weights", weight, shape) if forward else ("adjoint", weight, geometry)
+    key: tuple[Any, ...] = ("adjoint", weight, geometry)
+    if forward:  # not held from the forward pass until it is computed again
+        key = ("weights", weight, shape, node in body.whole.late)
 
     def make() -> View:
-        partial = not forward and plan.stride[1] > 1
         buffer = body.whole.buffer(
             f"rows_of_{label_of(weight)}_{'forward' if forward else 'backward'}",
             shape,
             node.tensor.dtype,
-            kept=partial,
             variable=weight.variable,
         )
         order = forward_order if forward else plan.input_order
         before = body.before
         name = before.given(f"order_{label_of(node)}", lambda _: order)
         source = before.value(weight, sliced=False).plain()
+        if not forward and plan.stride[1] > 1:  # it leaves places out
+            before.say(f"{before.text(View(buffer))}.fill(0)", of=node)
         before.say(
             f"{name}({before.text(source)}, {before.text(View(buffer))})", of=node
         )

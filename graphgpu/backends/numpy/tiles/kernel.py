@@ -21,7 +21,7 @@ __all__ = ["BoundKernel", "Need", "TileKernel"]
 class Need:
     """An array that a kernel works in.
 
-    One with ``zero`` is zeroed once, when it is allocated, and its zeros are
+    One with ``zero`` is zeroed before the first of a row of calls, and its zeros are
     relied on at every call; kernels that are equal may share it.  The others
     are scratch: whatever is in them at the start of a call does not matter.
     """
