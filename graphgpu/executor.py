@@ -108,7 +108,7 @@ class Program:
         ComputeError
             An operation failed; nothing has changed then.
         """
-        arrays = args
+        arrays: Sequence[Array] = args
         if kwargs or not self._are_known(args):
             arrays = bind(self.inputs, args, kwargs)
         interrupts = held_interrupts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import final
 
 from graphgpu.graph import Operation, Variable
@@ -50,6 +51,15 @@ class Node:
         """The types of the arrays that the value consists of: one, or a tuple's."""
         type_ = self.type
         return type_.components if isinstance(type_, TupleType) else (type_,)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of these arrays."""
+        total = 0
+        for type_ in self.components:
+            shape: tuple[int, ...] = type_.shape  # type: ignore[assignment]
+            total += prod(shape) * type_.dtype.itemsize
+        return total
 
     def __repr__(self) -> str:
         kind = self.operation.kind() if self.operation else "leaf"

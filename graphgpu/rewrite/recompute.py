@@ -135,7 +135,7 @@ def _frontier(program: Program) -> tuple[list[_Candidate], list[_Candidate]]:
         found.append(_Candidate(weight.work, weight.peak, weight.flops, dropped))
     rest = sorted(found[1:], key=lambda c: (c.work, c.peak))
     frontier = found[:1]
-    others = []
+    others: list[_Candidate] = []
     for candidate in rest:
         better = candidate.peak < _STEP * frontier[-1].peak
         (frontier if better else others).append(candidate)

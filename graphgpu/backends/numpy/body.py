@@ -184,9 +184,7 @@ class Body:
 
     # --- memory
 
-    def scratch(
-        self, shape: tuple[int, ...], dtype: DType, label: str = "t"
-    ) -> Buffer:
+    def scratch(self, shape: tuple[int, ...], dtype: DType, label: str = "t") -> Buffer:
         """Return memory of the lane's own (of the serial part's, there)."""
         self._count += 1
         scope: Scope = "lane" if self.kind != "serial" else "whole"

@@ -12,7 +12,7 @@ import numpy as np
 from graphgpu.backends.base import Executable, Task
 from graphgpu.backends.numpy.account import Ledger
 from graphgpu.backends.numpy.blas import one_thread
-from graphgpu.backends.numpy.lanes import Lanes, Part, quiet
+from graphgpu.backends.numpy.lanes import Lanes, quiet
 from graphgpu.backends.numpy.layout import Layout, lay_out
 from graphgpu.backends.numpy.link import Linked, bytes_of, link
 from graphgpu.backends.numpy.orders import better_order

@@ -119,7 +119,7 @@ class _Plan(NamedTuple):
 
     parts: Sequence[Part]
     commit: Sequence[Part]
-    count: int
+    lanes: int
     before_commit: Callable[[], object]
 
 
@@ -134,7 +134,7 @@ class _Run:
 
     def __init__(self, plan: _Plan, workers: Sequence[SimpleQueue[_Run]]) -> None:
         self._parts = [*plan.parts, *plan.commit]
-        self._count = plan.count
+        self._count = plan.lanes
         self._before_commit = plan.before_commit
         self._last = len(plan.parts) - 1
         self._workers = workers

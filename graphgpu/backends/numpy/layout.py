@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from math import prod
 from operator import itemgetter
 
 from graphgpu import memory
@@ -12,7 +11,6 @@ from graphgpu.backends.base import Task
 from graphgpu.backends.numpy.storage import Buffer
 from graphgpu.backends.numpy.translate import Code
 from graphgpu.graph import Stored
-from graphgpu.nodes import Node
 from graphgpu.plan import PlacedBuffer, Plan
 
 __all__ = ["Layout", "Region", "lay_out"]
@@ -60,9 +58,9 @@ class Layout:
             tuple(step_labels(code)),
             self.arena_bytes,
             self.widest_bytes,
-            parameter_bytes=sum(bytes_in(n) for n in stored),
+            parameter_bytes=sum(n.nbytes for n in stored),
             staging_bytes=sum(b.nbytes(1) for b in code.staged.values()),
-            output_bytes=sum(bytes_in(n) for n in task.outputs),
+            output_bytes=sum(n.nbytes for n in task.outputs),
             written_order_bytes=written_bytes,
             sizes=dict(task.sizes),
         )
@@ -124,11 +122,6 @@ def _described(buffer: Buffer, lanes: int) -> memory.Buffer:
         buffer.variable,
         "value" if value else "workspace",
     )
-
-
-def bytes_in(node: Node) -> int:
-    """Return the bytes of a node's array."""
-    return prod(node.shape) * node.tensor.dtype.itemsize
 
 
 def step_labels(code: Code) -> list[str]:

@@ -59,7 +59,7 @@ class Linked:
     copies: list[tuple[Array, Array]] = field(default_factory=list)
     """What is written in place of stored values, with these."""
 
-    def finally_once(self, action: Callable[[], None]) -> None:
+    def finally_once(self, action: Callable[[], object]) -> None:
         """Add what is done when everything has been computed."""
         last = self.parts.pop() if self.parts else Part(None)
         actions = [last.serial, action] if last.serial else [action]
@@ -136,7 +136,7 @@ def _locate(
     linked.memory[buffer, lane if buffer.scope == "lane" else 0] = found
 
 
-def _all(runs: Sequence[Callable[[], None]]) -> Callable[[], None]:
+def _all(runs: Sequence[Callable[[], object]]) -> Callable[[], None]:
     def run() -> None:
         for part in runs:
             part()

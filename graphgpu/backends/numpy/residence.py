@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 from graphgpu.backends.numpy.loops import Loop, Work
 from graphgpu.backends.numpy.pairs import partner_of
@@ -181,7 +180,7 @@ class _Choice:
     def _lengthens_little(self, node: Node, made_of: Collection[Node]) -> bool:
         """Whether what it is made of lives on as long, or takes no more memory."""
         longer = [n for n in made_of if self._last[n] < self._last[node]]
-        return sum(map(_bytes, longer)) <= _bytes(node)
+        return sum(n.nbytes for n in longer) <= node.nbytes
 
 
 def _phases(work: Work) -> dict[Node, int]:
@@ -191,13 +190,6 @@ def _phases(work: Work) -> dict[Node, int]:
         for nodes in (*(loop.nodes for loop in phase.loops), phase.serial):
             found.update(dict.fromkeys(nodes, number))
     return found
-
-
-def _bytes(node: Node) -> int:
-    return sum(
-        prod(t.shape) * t.dtype.itemsize  # type: ignore[arg-type]
-        for t in node.components
-    )
 
 
 def _passes(operation: Operation) -> float:

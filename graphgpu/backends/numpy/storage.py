@@ -144,7 +144,6 @@ class Buffer:
         self.first = time if self.first < 0 else min(self.first, time)
         self.last = max(self.last, time)
 
-
     def lie_in(self, other: Buffer) -> None:
         """Take the place of another, which is not read any more."""
         self.parent = (other, 0)
