@@ -39,6 +39,8 @@ _PRODUCT = 2**22
 """The same where there are matrix products, which like many rows."""
 _SMALL = 4e-4
 """Seconds of work below which lanes cost more than they save."""
+_FEW = 400
+"""Operations that take about as long to call."""
 
 
 @dataclass(eq=False)
@@ -88,7 +90,8 @@ def translate(
     """
     fused = fused and not checked
     seconds = _seconds(nodes) if fused else 0.0
-    count = batch_size(nodes) if seconds > _SMALL else None
+    small = _SMALL * max(1.0, len(nodes) / _FEW)
+    count = batch_size(nodes) if seconds > small else None
     families = find_families(updates, outputs) if fused else []
     apart = {n for f in families for m in f.members for n in m.cone}
     nodes = [n for n in nodes if n not in apart]
