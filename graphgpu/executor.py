@@ -304,7 +304,7 @@ def compile(
     outputs: Outputs,
     updates: Mapping[Any, Variable] | None = None,
     *,
-    device: str = "auto",
+    device: str | Device = "auto",
     seed: int = 0,
     threads: int | None = None,
     memory_budget: int | str | None = None,
@@ -326,7 +326,7 @@ def compile(
         the state as it was before the call; then all are written, or, if
         anything raises, none.
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``, or a ``Device``.
     seed
         What random numbers depend on beside their keys and the step.
     threads

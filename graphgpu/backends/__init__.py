@@ -13,8 +13,10 @@ from graphgpu.errors import CompileError, DeviceError
 __all__ = ["CudaState", "Device", "Executable", "Task", "cuda_state", "select"]
 
 
-def select(device: str) -> Device:
+def select(device: str | Device) -> Device:
     """Return the device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    A device is returned as it is.
 
     Raises
     ------
@@ -23,6 +25,8 @@ def select(device: str) -> Device:
     CompileError
         There is no such device.
     """
+    if isinstance(device, Device):
+        return device
     if device in ("auto", "cpu"):
         return CPU()
     if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):

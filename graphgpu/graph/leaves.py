@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -65,16 +65,33 @@ class Storage:
     """An array that programs read and write in place, and how often it changed.
 
     A program holds the ``lock`` of each of its storages for the length of a
-    call, so that programs that share state take turns.
+    call, so that programs that share state take turns.  Where a device has newer
+    contents, they are fetched when they are next read here.
     """
 
-    __slots__ = ("array", "home", "lock", "version")
+    __slots__ = ("__weakref__", "_array", "_fetch", "home", "lock", "version")
 
     def __init__(self, array: Array) -> None:
-        self.array = array
+        self._array = array
+        self._fetch: Callable[[Array], object] | None = None
         self.version = 0
         self.home: tuple[Array, int] | None = None
         self.lock = threading.RLock()
+
+    @property
+    def array(self) -> Array:
+        """The contents, up to date."""
+        if self._fetch is not None:
+            with self.lock:
+                if self._fetch is not None:
+                    self._fetch(self._array)
+                    self._fetch = None
+        return self._array
+
+    def supersede(self, fetch: Callable[[Array], object]) -> None:
+        """Say that newer contents are elsewhere, and what copies them to an array."""
+        with self.lock:
+            self._fetch = fetch
 
     def read(self) -> Array:
         """Return a copy of the contents."""
@@ -90,13 +107,14 @@ class Storage:
             place = place.reshape(self.array.shape)
             np.copyto(place, self.array)
             self.home = None  # an interrupt leaves it without, not with an old one
-            self.array = place
+            self._array = place
             self.home = home
 
     def write(self, value: Array) -> None:
         """Replace the contents; shape and dtype are the caller's business."""
         with self.lock:
-            np.copyto(self.array, value)
+            np.copyto(self._array, value)
+            self._fetch = None
             self.version += 1
 
 

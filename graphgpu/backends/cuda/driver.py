@@ -1,0 +1,162 @@
+"""What the backend needs of a GPU: memory, kernels, streams, recorded steps.
+
+A :class:`Driver` is the whole of it.  There are two: of CuPy, and one for tests
+that runs the kernels' sources on the CPU and is stricter than any GPU.  One
+contract holds for both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from graphgpu.dtypes import Array
+
+__all__ = [
+    "Argument",
+    "Dim3",
+    "Driver",
+    "Event",
+    "Function",
+    "Memory",
+    "Recording",
+    "Stream",
+]
+
+Dim3: TypeAlias = tuple[int, int, int]
+Argument: TypeAlias = np.generic
+"""A kernel's argument: a number of the parameter's dtype, an address as ``uint64``."""
+
+
+class Memory(Protocol):
+    """Bytes on the device, freed when nothing refers to them any more."""
+
+    address: int
+    nbytes: int
+
+
+class Stream(Protocol):
+    """Work that is done in order."""
+
+    def synchronize(self) -> None:
+        """Wait until all of it is done."""
+
+
+class Event(Protocol):
+    """A moment of a stream."""
+
+    def synchronize(self) -> None:
+        """Wait until it has come."""
+
+
+class Recording(Protocol):
+    """Work that was recorded, to be launched as one."""
+
+    def launch(self, stream: Stream) -> None:
+        """Do it all, in the stream's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A compiled kernel; ``handle`` is the driver's own."""
+
+    name: str
+    handle: object
+
+
+class Driver(ABC):
+    """A GPU, or what stands for one in tests. Abstract.
+
+    Nothing waits for the device but :meth:`download`, ``synchronize``, and what
+    says so.  While a stream records, only :meth:`launch`, :meth:`copy` and
+    :meth:`fill` are allowed on it, and nothing may be allocated, uploaded or
+    waited for.
+    """
+
+    name: str
+    architecture: int
+    """The compute capability, as 90 for 9.0."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how much memory can be allocated."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Memory:
+        """Return memory that begins at a multiple of 256 bytes; what is in it, is open.
+
+        Raises
+        ------
+        MemoryError
+            There is not so much.
+        """
+
+    @abstractmethod
+    def stream(self) -> Stream:
+        """Return a new stream, which does not wait for others."""
+
+    @abstractmethod
+    def event(self, stream: Stream) -> Event:
+        """Return the moment at which a stream's work so far is done."""
+
+    @abstractmethod
+    def wait(self, stream: Stream, event: Event) -> None:
+        """Let later work of a stream wait for an event."""
+
+    @abstractmethod
+    def pinned(self, nbytes: int) -> Array:
+        """Return bytes of the host from which :meth:`upload` need not copy twice."""
+
+    @abstractmethod
+    def upload(self, address: int, array: Array, stream: Stream) -> None:
+        """Copy a C-ordered array to the device, in the stream's order.
+
+        It may be changed again when the call returns, unless it is :meth:`pinned`:
+        then when the stream has come so far.
+        """
+
+    @abstractmethod
+    def download(self, address: int, array: Array, stream: Stream) -> None:
+        """Copy to a C-ordered array of the host, and wait for it."""
+
+    @abstractmethod
+    def copy(self, target: int, source: int, nbytes: int, stream: Stream) -> None:
+        """Copy bytes on the device."""
+
+    @abstractmethod
+    def fill(self, target: int, byte: int, nbytes: int, stream: Stream) -> None:
+        """Set bytes on the device."""
+
+    @abstractmethod
+    def compile(self, source: str, name: str) -> Function:
+        """Return the kernel of a name (``extern "C"``) in CUDA C++ source.
+
+        Raises
+        ------
+        CompileError
+            With the source's numbered lines and the compiler's log.
+        """
+
+    @abstractmethod
+    def launch(
+        self,
+        function: Function,
+        grid: Dim3,
+        block: Dim3,
+        arguments: Sequence[Argument],
+        stream: Stream,
+        shared_bytes: int = 0,
+    ) -> None:
+        """Run a kernel."""
+
+    @abstractmethod
+    def begin_recording(self, stream: Stream) -> None:
+        """Record what is launched on a stream from here on, instead of doing it."""
+
+    @abstractmethod
+    def end_recording(self, stream: Stream) -> Recording:
+        """Return what was recorded."""

@@ -1,0 +1,193 @@
+"""A program for a GPU, for given sizes: compiled, recorded once, and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from graphgpu.backends.base import Executable, Task
+from graphgpu.backends.cuda.driver import Driver, Function, Memory, Recording
+from graphgpu.backends.cuda.store import Store
+from graphgpu.backends.cuda.translate import (
+    Code,
+    Copy,
+    Launch,
+    Place,
+    is_leaf,
+    translate,
+)
+from graphgpu.backends.report import Account, Excerpt, Timings
+from graphgpu.bytesize import format_bytes
+from graphgpu.dtypes import Array
+from graphgpu.errors import DeviceError
+from graphgpu.graph import Constant, Stored
+from graphgpu.nodes import Node
+from graphgpu.plan import Plan
+
+__all__ = ["CudaExecutable"]
+
+
+@final
+class CudaExecutable(Executable):
+    """Kernels over one arena; a step is one launch of what was recorded.
+
+    The first call runs the launches one by one; the second records them.
+    """
+
+    def __init__(self, task: Task, driver: Driver, store: Store) -> None:
+        self.task = task
+        self.code: Code = translate(task)
+        self._driver = driver
+        self._store = store
+        self._stream = driver.stream()
+        self._linked: _Linked | None = None
+
+    def plan(self) -> Plan:
+        """Return what memory the program takes."""
+        return self.code.plan(self.task)
+
+    def source(self) -> str:
+        """Return the source of its kernels."""
+        return self.code.source()
+
+    def run(
+        self, inputs: Mapping[Node, Array], before_writing: Callable[[], object]
+    ) -> list[Any]:
+        """Compute, write the new values, and return copies of the outputs."""
+        if self._linked is None:
+            self._linked = self._link()
+        linked, driver, stream = self._linked, self._driver, self._stream
+        for node, address in linked.given.items():
+            driver.upload(address, np.ascontiguousarray(inputs[node]), stream)
+        for storage in linked.storages:
+            self._store.address(storage, stream)
+        before_writing()
+        if linked.recording is not None:
+            linked.recording.launch(stream)
+        else:
+            linked.launch_all(self)
+        for storage in linked.written:
+            self._store.written(storage, stream)
+        results = []
+        for node, address in zip(self.task.outputs, linked.outputs, strict=True):
+            results.append(np.empty(node.shape, node.tensor.dtype))
+            driver.download(address, results[-1], stream)
+        if linked.recording is None:
+            driver.begin_recording(stream)
+            linked.launch_all(self)
+            linked.recording = driver.end_recording(stream)
+        return results
+
+    def account(self, node: Node) -> Account:
+        """Return which kernels compute a node."""
+        found = [x for x in self.code.launches if x.node is node]
+        excerpts = [
+            Excerpt(x.kernel.name, "a kernel", tuple(x.kernel.source.splitlines()[:8]))
+            for x in found
+        ]
+        where = "in the arena" if found else "the memory of its operand, or of a leaf"
+        size = format_bytes(node.nbytes)
+        return Account(tuple(excerpts), f"{where}, {size}", "C-ordered", ())
+
+    def profile(self, inputs: Mapping[Node, Array], repeat: int) -> Timings:
+        """Time each launch."""
+        raise DeviceError("profiles of CUDA programs are not measured yet")
+
+    def _link(self) -> _Linked:
+        """Allocate, upload constants, compile; return what a step needs."""
+        plan, free = self.plan(), self._driver.free_bytes()
+        if plan.peak_bytes > free:
+            largest = "; ".join(
+                f"{b.label} {format_bytes(b.nbytes)} {b.created}".rstrip()
+                for b in plan.largest(5)
+            )
+            raise DeviceError(
+                f"the program takes {format_bytes(plan.peak_bytes)}; the device has "
+                f"{format_bytes(free)} free; its largest values: {largest}; use a "
+                "smaller batch or memory_budget"
+            )
+        return _Linked(self)
+
+
+class _Linked:
+    """A program's memory and functions on the device."""
+
+    def __init__(self, program: CudaExecutable) -> None:
+        driver, stream = program._driver, program._stream
+        task, code = program.task, program.code
+        self.recording: Recording | None = None
+        self._memory: list[Memory] = []
+        self.given: dict[Node, int] = {}
+        leaves: dict[Node, int] = {}
+        targets = [target for target, _ in task.updates]
+        nodes = dict.fromkeys(n for n in (*task.nodes, *targets) if is_leaf(n))
+        self.storages = [
+            n.variable.storage for n in nodes if isinstance(n.variable, Stored)
+        ]
+        self.written = [
+            t.variable.storage for t in targets if isinstance(t.variable, Stored)
+        ]
+        for node in nodes:
+            leaf = node.variable
+            if isinstance(leaf, Stored):
+                leaves[node] = program._store.address(leaf.storage, stream)
+                continue
+            leaves[node] = self._allocate(driver, node.nbytes)
+            if isinstance(leaf, Constant):
+                driver.upload(leaves[node], np.ascontiguousarray(leaf.value), stream)
+            elif node.operation is not None:
+                made = np.ascontiguousarray(node.operation.numpy())
+                driver.upload(leaves[node], made, stream)
+            else:
+                self.given[node] = leaves[node]
+        arena = self._allocate(driver, code.placement.arena_bytes)
+        self.outputs = [self._allocate(driver, c.nbytes) for c in code.outputs]
+        addresses = [arena + offset for offset in code.placement.offsets]
+
+        def at(place: Place) -> int:
+            return leaves[place.leaf] if place.leaf else addresses[place.buffer]
+
+        functions: dict[tuple[str, str], Function] = {}
+        self._launches: list[tuple[Function, Launch, Sequence[np.generic]]] = []
+        for launch in code.launches:
+            key = launch.kernel.source, launch.kernel.name
+            if key not in functions:
+                functions[key] = driver.compile(*key)
+            pointers = [np.uint64(at(p)) for p in launch.places]
+            numbers = [*pointers, *launch.kernel.numbers]
+            self._launches.append((functions[key], launch, numbers))
+        self._copies = [
+            (at(c.target) if c.target else output, at(c.source), c.nbytes)
+            for c, output in _in_order(code, self.outputs)
+        ]
+
+    def _allocate(self, driver: Driver, nbytes: int) -> int:
+        self._memory.append(driver.allocate(max(1, nbytes)))
+        return self._memory[-1].address
+
+    def launch_all(self, program: CudaExecutable) -> None:
+        """Launch every kernel, then the copies."""
+        driver, stream = program._driver, program._stream
+        for function, launch, arguments in self._launches:
+            kernel = launch.kernel
+            if 0 not in kernel.grid:
+                driver.launch(
+                    function,
+                    kernel.grid,
+                    kernel.block,
+                    arguments,
+                    stream,
+                    kernel.shared_bytes,
+                )
+        for target, source, nbytes in self._copies:
+            if nbytes:
+                driver.copy(target, source, nbytes, stream)
+
+
+def _in_order(code: Code, outputs: Sequence[int]) -> list[tuple[Copy, int]]:
+    """Return the copies in order: what is saved, the outputs, the new values."""
+    saves = [(c, 0) for c in code.saves]
+    results = list(zip(code.outputs, outputs, strict=True))
+    return [*saves, *results, *((c, 0) for c in code.updates)]

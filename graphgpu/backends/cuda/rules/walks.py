@@ -1,0 +1,242 @@
+"""How threads share the elements that a reduction, or a row's kernel, goes over.
+
+A *layout* says where elements lie: the offset of output o plus that of the r-th
+element that is reduced into it, both over a few runs of axes.  A *group* is the
+threads that share an output: lanes of a warp, a block, or a column of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import gcd, prod
+
+from graphgpu.backends.cuda.text import Body, includes, stored_type
+from graphgpu.dtypes import DType
+
+__all__ = [
+    "BLOCK",
+    "Layout",
+    "assembled",
+    "block_group",
+    "ceil_power",
+    "column_group",
+    "lane_group",
+    "layout",
+    "loads",
+    "offset",
+    "quotient",
+    "walk",
+]
+
+BLOCK = 256
+"""Threads a block."""
+
+Runs = tuple[tuple[int, int], ...]
+"""Sizes and strides of merged axes, the outermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the elements lie that are reduced, and to how many outputs."""
+
+    kept: Runs
+    reduced: Runs
+    outputs: int
+    length: int
+    pack: int
+    """How many neighbours of the reduced elements are read at once."""
+    index: str
+    """The C type of offsets."""
+
+    @property
+    def rows(self) -> bool:
+        """Whether the innermost run is reduced."""
+        last_kept = self.kept[-1][1] if self.kept else 0
+        return not self.kept or self.reduced[-1][1] < last_kept
+
+    @property
+    def packs(self) -> int:
+        """How many reads of neighbours an output takes."""
+        return self.length // self.pack
+
+
+def layout(shape: Sequence[int], axes: Sequence[int], itemsize: int) -> Layout:
+    """Merge adjacent axes of one kind.
+
+    >>> layout((2, 3, 4, 5), (2, 3), 4).reduced
+    ((20, 1),)
+    """
+    runs: list[tuple[bool, int, int]] = []
+    stride = prod(shape)
+    for axis, size in enumerate(shape):
+        stride //= max(size, 1)
+        if size == 1:
+            continue
+        reduced = axis in axes
+        if runs and runs[-1][0] == reduced:
+            runs[-1] = (reduced, runs[-1][1] * size, stride)
+        else:
+            runs.append((reduced, size, stride))
+    length = prod(shape[a] for a in axes)
+    outputs = prod(s for a, s in enumerate(shape) if a not in axes)
+    if not length or not outputs:
+        runs = []
+    kept = tuple((size, step) for reduced, size, step in runs if not reduced)
+    over = tuple((size, step) for reduced, size, step in runs if reduced)
+    pack = 1
+    if over and over[-1][1] == 1:
+        pack = gcd(over[-1][0], min(16 // itemsize, 8))
+    index = "unsigned int" if prod(shape) < 2**31 else "unsigned long long"
+    return Layout(kept, over or ((1, 1),), outputs, length, pack, index)
+
+
+def offset(runs: Runs, place: str) -> str:
+    """Return the text of the offset of a place among runs.
+
+    >>> offset(((2, 60), (3, 5)), "o")
+    'o / 3u * 60u + o % 3u * 5u'
+    """
+    terms, inner = [], 1
+    for number, (size, stride) in enumerate(reversed(runs)):
+        text = place if inner == 1 else f"{place} / {inner}u"
+        if number + 1 < len(runs):
+            text += f" % {size}u"
+        terms.append(text if stride == 1 else f"{text} * {stride}u")
+        inner *= size
+    return " + ".join(reversed(terms)) or "0"
+
+
+def ceil_power(count: int) -> int:
+    """Return the smallest power of 2 that is not less than a count."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+def quotient(count: int, divisor: int) -> int:
+    """Return a quotient rounded up."""
+    return -(-count // divisor)
+
+
+def loads(dtype: DType, pack: int) -> str:
+    """Return the function that reads neighbours, widened."""
+    body = Body()
+    kind = stored_type(dtype)
+    value = body.unpack("pack.items[i]", dtype)
+    nbytes = dtype.itemsize * pack
+    return f"""\
+struct alignas({nbytes}) Pack {{ {kind} items[{pack}]; }};
+__device__ __forceinline__ void load(const {kind}* from, Wide* to) {{
+  const Pack pack = *reinterpret_cast<const Pack*>(from);
+#pragma unroll
+  for (int i = 0; i < {pack}; ++i) to[i] = (Wide){value};
+}}
+"""
+
+
+def walk(space: Layout, dtype: DType) -> str:
+    """Return the function that folds packs ``first``, ``first + step``, ... < end.
+
+    Several are read before the first is needed.
+    """
+    pack = space.pack
+    many = max(16 // pack, 4) if pack > 1 else 8
+    where = offset(space.reduced, "e")
+    return f"""\
+{loads(dtype, pack)}
+template <int M>
+__device__ __forceinline__ State some(const {stored_type(dtype)}* __restrict__ x,
+                                      Index r, Index step) {{
+  Wide v[M * {pack}];
+  Index k[M * {pack}];
+#pragma unroll
+  for (int u = 0; u < M; ++u) {{
+    const Index e = (r + u * step) * {pack}u;
+    load(x + ({where}), v + u * {pack});
+#pragma unroll
+    for (int i = 0; i < {pack}; ++i) k[u * {pack} + i] = e + i;
+  }}
+  return tile(v, k);
+}}
+__device__ __forceinline__ State walk(const {stored_type(dtype)}* __restrict__ x,
+                                      Index first, Index end, Index step) {{
+  State s = nothing();
+  Index r = first;
+  for (; r + {many - 1}u * step < end; r += {many}u * step)
+    s = merge(s, some<{many}>(x, r, step));
+  for (; r < end; r += step) s = merge(s, some<1>(x, r, step));
+  return s;
+}}
+"""
+
+
+def lane_group(lanes: int) -> str:
+    """Return ``together`` for neighbouring lanes of a warp: all get the result."""
+    return f"""\
+__device__ __forceinline__ State together(State s, State*) {{
+#pragma unroll
+  for (int mask = {lanes} / 2; mask > 0; mask /= 2)
+    s = merge(s, exchanged(s, mask, {lanes}));
+  return s;
+}}
+"""
+
+
+def block_group(threads: int) -> str:
+    """Return ``together`` for a block of at least a warp: all get the result."""
+    warps = threads // 32
+    return f"""\
+__device__ __forceinline__ State together(State s, State* part) {{
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) s = merge(s, exchanged(s, mask, 32));
+  if (threadIdx.x % 32u == 0) part[threadIdx.x / 32u] = s;
+  __syncthreads();
+  s = part[threadIdx.x % {warps}u];
+#pragma unroll
+  for (int mask = {warps} / 2; mask > 0; mask /= 2)
+    s = merge(s, exchanged(s, mask, {warps}));
+  return s;
+}}
+"""
+
+
+def column_group(width: int, height: int) -> str:
+    """Return ``together`` for threads of equal x in a block: all get the result."""
+    return f"""\
+__device__ __forceinline__ State together(State s, State* part) {{
+  part[threadIdx.x] = s;
+  __syncthreads();
+#pragma unroll
+  for (int half = {height} / 2; half > 0; half /= 2) {{
+    if (threadIdx.x < half * {width}u)
+      part[threadIdx.x] = merge(part[threadIdx.x], part[threadIdx.x + half * {width}u]);
+    __syncthreads();
+  }}
+  return part[threadIdx.x % {width}u];
+}}
+"""
+
+
+def assembled(
+    name: str,
+    dtypes: Sequence[DType],
+    text: str,
+    parameters: str,
+    body: str,
+    threads: int,
+) -> tuple[str, str]:
+    """Return the source of a kernel and its name, made unique by what is in it."""
+    parts = (name, str(dtypes), text, parameters, body, str(threads))
+    digest = sha256("\0".join(parts).encode()).hexdigest()
+    unique = f"{name}_{digest[:8]}"
+    space = f"of_{unique}"
+    parameters = parameters.replace("State*", f"{space}::State*")
+    source = f"""\
+{includes(dtypes)}namespace {space} {{
+{text}}}
+extern "C" __global__ void __launch_bounds__({threads})
+{unique}({parameters}) {{
+  using namespace {space};
+{body}}}
+"""
+    return source, unique

@@ -1,0 +1,92 @@
+"""Programs on a device: the CPU's results, one launch a step, shared parameters."""
+
+import numpy as np
+import pytest
+
+import graphgpu as gg
+from graphgpu.backends.cuda.device import CUDA
+
+
+def training(seed=0):
+    """Return a small net, its inputs, a loss and its updates."""
+    with gg.root_scope(seed):
+        nn = gg.nn
+        net = nn.Sequential(nn.Dense(6, 9), nn.ReLU(), nn.Dense(9, 3))
+        x = gg.placeholder("x", ("batch", 6))
+        y = gg.placeholder("y", ("batch",), "int64")
+        loss = gg.mean((net(x) - gg.one_hot(y, 3)) ** 2)
+        updates = gg.optim.SGD(0.1, momentum=0.9).updates(loss, net.parameters())
+        return net, [x, y], loss, updates
+
+
+def batch(size, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((size, 6)).astype("f"), rng.integers(0, 3, size)
+
+
+def test_a_net_trains_as_on_the_cpu_with_one_launch_a_step(emulator):
+    driver = emulator()
+    nets = []
+    for device in ("cpu", CUDA(driver)):
+        net, inputs, loss, updates = training()
+        step = gg.compile(inputs, loss, updates, device=device)
+        losses = [float(step(*batch(7, k))) for k in range(2)]
+        before = driver.host_launches
+        losses += [float(step(*batch(7, k))) for k in range(2, 6)]
+        assert driver.host_launches == before + 4 * (device != "cpu")
+        losses += [float(step(*batch(3, 6)))]  # the odd last batch
+        nets.append((losses, [p.value for p in net.parameters()]))
+    np.testing.assert_allclose(nets[1][0], nets[0][0], rtol=1e-5)
+    for left, right in zip(nets[0][1], nets[1][1], strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_programs_share_parameters_and_see_what_the_host_writes(emulator):
+    device = CUDA(emulator())
+    w = gg.parameter("w", [1.0, 2.0])
+    double = gg.compile([], gg.sum(w), {w: w * 2}, device=device)
+    read = gg.compile([], w + 0, device=device)
+    on_cpu = gg.compile([], gg.sum(w), {w: w + 1}, device="cpu")
+    assert float(double()) == 3.0
+    assert read().tolist() == [2.0, 4.0]
+    assert w.value.tolist() == [2.0, 4.0]
+    w.value = [5.0, 6.0]
+    assert float(double()) == 11.0
+    assert float(on_cpu()) == 22.0
+    assert read().tolist() == [11.0, 13.0]
+    assert double.step == 2
+
+
+def test_updates_and_outputs_see_the_state_as_it_was(emulator):
+    device = CUDA(emulator())
+    a, b = gg.state("a", 1.0), gg.state("b", 2.0)
+    swap = gg.compile([], [a, b], {a: b, b: a}, device=device)
+    for expected in ([1.0, 2.0], [2.0, 1.0], [1.0, 2.0]):
+        assert [float(v) for v in swap()] == expected
+    assert (float(a.value), float(b.value)) == (2.0, 1.0)
+
+
+def test_a_program_larger_than_the_device_is_refused_with_its_largest_values(emulator):
+    x = gg.placeholder("x", ("n", 64))
+    program = gg.compile(
+        [x], gg.exp(gg.exp(x)), device=CUDA(emulator(capacity=1 << 16))
+    )
+    with pytest.raises(gg.DeviceError, match=r"takes 1.00 MiB.*largest.*memory_budget"):
+        program(np.zeros((2048, 64), "f"))
+
+
+def test_an_operation_without_a_kernel_names_itself_and_its_line(emulator):
+    x = gg.placeholder("x", (2, 2))
+    program = gg.compile([x], gg.inv(x), device=CUDA(emulator()))
+    with pytest.raises(gg.CompileError, match=r"inv.*test_programs.*no CUDA kernel"):
+        program(np.eye(2, dtype="f"))
+
+
+def test_a_plan_and_the_sources_need_no_device_memory(emulator):
+    driver = emulator()
+    free = driver.free_bytes()
+    x = gg.placeholder("x", ("n",))
+    program = gg.compile([x], gg.sum(gg.exp(x)), device=CUDA(driver))
+    assert program.plan(n=1000).peak_bytes >= 4000
+    assert "__global__" in program.source(n=1000)
+    assert driver.free_bytes() == free
