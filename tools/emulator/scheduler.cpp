@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <ucontext.h>
-
 #include <utility>
 
 struct uint3 { unsigned x, y, z; };
@@ -75,6 +74,7 @@ uint64_t random_below(uint64_t n) {  // splitmix64
   va_list values;
   va_start(values, format);
   vsnprintf(report->message, sizeof report->message, format, values);
+  va_end(values);
   report->line = line;
   siglongjmp(leave, 1);
 }
@@ -89,16 +89,14 @@ extern "C" __attribute__((naked, noinline)) void switch_stack(void**, void*) {
 
 // Before all others: so a warp goes on until it waits for other warps.
 void push_front(int t) {
-  queue_head = (queue_head + MOST - 1) % MOST;
+  queue_head = (queue_head + MOST - 1) % MOST, ++queue_size;
   queue[queue_head] = t;
-  ++queue_size;
 }
 void push_back(int t) { queue[(queue_head + queue_size++) % MOST] = t; }
 int pop() {
-  int t = queue[queue_head];
-  queue_head = (queue_head + 1) % MOST;
-  --queue_size;
-  return t;
+  int front = queue_head;
+  queue_head = (queue_head + 1) % MOST, --queue_size;
+  return queue[front];
 }
 void enter(int t) { current = t; emulator_thread = threads[t].index; }
 void park() { switch_stack(&threads[current].worker->sp, scheduler_sp); }
@@ -165,10 +163,9 @@ void check_lane(int w, int lane, int other, unsigned need) {
     fail(a.line, "lanes %d and %d of warp %d meet in different operations, the other "
          "at line %d", lane, other, w, b.line);
   if (b.operation != SHUFFLE || need >> b.source & 1) return;
-  if (b.mask >> b.source & 1)
-    fail(b.line, "lane %d of warp %d reads lane %d, which has ended", other, w, b.source);
-  fail(b.line, "lane %d of warp %d reads lane %d, which is not in the mask %08x", other,
-       w, b.source, b.mask);
+  bool named = b.mask >> b.source & 1;
+  fail(b.line, "lane %d of warp %d reads lane %d, which %s %08x", other, w, b.source,
+       named ? "has ended, of the mask" : "is not in the mask", b.mask);
 }
 
 void complete(int w, int lane) {  // if all lanes that this one waits for have come
@@ -204,10 +201,9 @@ void describe(char* text, size_t size, int t) {
 
 void release_barrier() {  // all wait or have ended: nothing else can go on
   int one = -1, other = -1;
-  for (int t = 0; t < thread_count; ++t) {
-    if (threads[t].state == IN_WARP) one = t;
-    if (threads[t].state == AT_BARRIER && one < 0) one = t;
-  }
+  for (int t = 0; t < thread_count; ++t)
+    if (threads[t].state == IN_WARP || (threads[t].state == AT_BARRIER && one < 0))
+      one = t;
   for (int t = 0; t < thread_count; ++t)
     if (threads[t].state != threads[one].state ||
         (threads[t].state == AT_BARRIER && threads[t].site != threads[one].site))
@@ -249,12 +245,11 @@ void run_block() {
 // ---- faults
 
 void on_signal(int number, siginfo_t* info, void* context) {
-  ucontext_t* c = (ucontext_t*)context;
-  uint64_t pc = c->uc_mcontext.gregs[REG_RIP];
+  auto& registers = ((ucontext_t*)context)->uc_mcontext.gregs;
   report->signal = number;
   report->address = (uint64_t)info->si_addr;
-  report->write = c->uc_mcontext.gregs[REG_ERR] >> 1 & 1;
-  report->offset = pc;
+  report->write = registers[REG_ERR] >> 1 & 1;
+  report->offset = registers[REG_RIP];
   siglongjmp(leave, 1);
 }
 
@@ -278,8 +273,8 @@ void finish_report(size_t dynamic_bytes) {
     snprintf(report->file, sizeof report->file, "%s", where.dli_fname);
   }
   if (report->signal != SIGSEGV) return;
-  const char* text = own_fault(report->address, dynamic_bytes);
-  if (text) snprintf(report->message, sizeof report->message, "%s", text);
+  if (auto text = own_fault(report->address, dynamic_bytes))
+    snprintf(report->message, sizeof report->message, "%s", text);
 }
 
 struct Guard {  // takes the signals for as long as a launch lasts
@@ -309,14 +304,13 @@ bool prepare() {
   if (stacks) return true;
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   size_t each = STACK + PAGE;
-  char* s = (char*)mmap(nullptr, MOST * each, PROT_READ | PROT_WRITE, flags, -1, 0);
-  char* d = (char*)mmap(nullptr, DYNAMIC + PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
-  if (s == MAP_FAILED || d == MAP_FAILED) return false;
-  for (int i = 0; i < MOST; ++i) mprotect(s + i * each, PAGE, PROT_NONE);
-  mprotect(d + DYNAMIC, PAGE, PROT_NONE);
-  stacks = s;
-  dynamic_memory = d;
-  return true;
+  size_t size = MOST * each + DYNAMIC + PAGE;
+  void* all = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (all == MAP_FAILED) return false;
+  stacks = (char*)all;
+  dynamic_memory = stacks + MOST * each;
+  for (int i = 0; i < MOST; ++i) mprotect(stacks + i * each, PAGE, PROT_NONE);
+  return mprotect(dynamic_memory + DYNAMIC, PAGE, PROT_NONE) == 0;
 }
 
 void run_grid(char* shared, size_t shared_bytes, size_t dynamic_bytes) {

@@ -82,7 +82,7 @@ class CudaExecutable(Executable):
 
     def account(self, node: Node) -> Account:
         """Return which kernels compute a node."""
-        found = [x for x in self.code.launches if x.node is node]
+        found = [x for x in self.code.launches if node in x.nodes]
         excerpts = [
             Excerpt(x.kernel.name, "a kernel", tuple(x.kernel.source.splitlines()[:8]))
             for x in found

@@ -14,7 +14,7 @@ __all__ = ["Kernel", "Operand", "Workspace"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Operand:
-    """A node's value as a kernel sees it: C-ordered, or a scratch buffer.
+    """A node's value as a kernel sees it: C-ordered.
 
     ``component`` says which array of a tuple it is.
     """

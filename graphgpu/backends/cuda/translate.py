@@ -14,8 +14,10 @@ from typing import TypeAlias
 
 from graphgpu import memory
 from graphgpu.backends.base import Task
+from graphgpu.backends.cuda.groups import Group, grouped
 from graphgpu.backends.cuda.kernel import Kernel, Operand, Workspace
 from graphgpu.backends.cuda.rules import RULES
+from graphgpu.backends.cuda.rules.elementwise import elementwise_kernel
 from graphgpu.errors import CompileError
 from graphgpu.graph import Stored, describe
 from graphgpu.nodes import Node
@@ -41,9 +43,9 @@ class Place:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Launch:
-    """A kernel of a node, and where its pointers point."""
+    """A kernel of nodes, and where its pointers point."""
 
-    node: Node
+    nodes: tuple[Node, ...]
     kernel: Kernel
     places: tuple[Place, ...]
 
@@ -100,9 +102,11 @@ def translate(task: Task) -> Code:
         An operation has no kernels.
     """
     writer = _Writer(task)
-    for node in task.nodes:
-        if not is_leaf(node) and not _is_view(node):
-            writer.write(node)
+    nodes = [n for n in task.nodes if not is_leaf(n)]
+    needed = {*task.outputs, *(value for _, value in task.updates)}
+    for group in grouped(nodes, needed) if task.fused else map(_alone, nodes):
+        if not _is_view(group.nodes[0]):
+            writer.write(group)
     writer.finish(task)
     return writer.code
 
@@ -117,6 +121,29 @@ def _is_view(node: Node) -> bool:
     return isinstance(node.operation, views)
 
 
+def _alone(node: Node) -> Group:
+    return Group([node], [node])
+
+
+def _kernels(group: Group) -> Sequence[Kernel]:
+    """Return what computes a group.
+
+    Raises
+    ------
+    CompileError
+        There are no kernels for it.
+    """
+    if len(group.nodes) > 1:
+        return [elementwise_kernel(group.nodes, group.outputs)]
+    (node,) = group.nodes
+    assert node.operation is not None
+    rule = RULES.find(node.operation)
+    if rule is None:
+        what = f"{describe(node.variable)} has no CUDA kernel"
+        raise CompileError(f'{what}; compile with device="cpu"')
+    return rule(node)
+
+
 class _Writer:
     def __init__(self, task: Task) -> None:
         self.code = Code()
@@ -126,21 +153,16 @@ class _Writer:
         self._shared: dict[Workspace, int] = {}
         self._task = task
 
-    def write(self, node: Node) -> None:
-        """Add the kernels of a node."""
-        assert node.operation is not None
-        rule = RULES.find(node.operation)
-        if rule is None:
-            raise CompileError(
-                f"{describe(node.variable)} has no CUDA kernel; compile with "
-                'device="cpu"'
-            )
-        kernels: Sequence[Kernel] = rule(node)
-        for kernel in kernels:
+    def write(self, group: Group) -> None:
+        """Add the kernels of a group; none if nothing reads it."""
+        nodes = tuple(group.nodes)
+        if not group.outputs:
+            return
+        for kernel in _kernels(group):
             operands = [*kernel.reads, *kernel.writes]
             places = [self._place(o) for o in operands]
-            places += [self._workspace(n, node) for n in kernel.scratch]
-            self.code.launches.append(Launch(node, kernel, tuple(places)))
+            places += [self._workspace(n, nodes[-1]) for n in kernel.scratch]
+            self.code.launches.append(Launch(nodes, kernel, tuple(places)))
 
     def _place(self, operand: Operand) -> Place:
         """Return where an operand lies, and note that this step touches it."""

@@ -1,6 +1,7 @@
 """What every driver does, the emulated one and CuPy's."""
 
 import gc
+import re
 
 import ml_dtypes
 import numpy as np
@@ -264,7 +265,7 @@ def test_a_source_that_does_not_compile_is_shown_with_numbered_lines(driver):
     with pytest.raises(CompileError) as caught:
         driver.compile(source, "axpy")
     message = str(caught.value)
-    assert "5 |   if (i < n) y[i] = a * z[i] + y[i];" in message
+    assert re.search(r"\b5 [| ]*if \(i < n\) y\[i\] = a \* z", message)
     assert "axpy" in message
     assert '"z"' in message or "z’" in message or "'z'" in message
 

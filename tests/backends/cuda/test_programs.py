@@ -71,7 +71,7 @@ def test_a_program_larger_than_the_device_is_refused_with_its_largest_values(emu
     program = gg.compile(
         [x], gg.exp(gg.exp(x)), device=CUDA(emulator(capacity=1 << 16))
     )
-    with pytest.raises(gg.DeviceError, match=r"takes 1.00 MiB.*largest.*memory_budget"):
+    with pytest.raises(gg.DeviceError, match=r"takes 512.00 KiB.*largest.*memory_budget"):
         program(np.zeros((2048, 64), "f"))
 
 
