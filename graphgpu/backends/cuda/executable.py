@@ -8,11 +8,11 @@ from typing import Any, final
 import numpy as np
 
 from graphgpu.backends.base import Executable, Task
+from graphgpu.backends.cuda.commit import Commit
 from graphgpu.backends.cuda.driver import Driver, Function, Memory, Recording
 from graphgpu.backends.cuda.store import Store
 from graphgpu.backends.cuda.translate import (
     Code,
-    Copy,
     Launch,
     Place,
     is_leaf,
@@ -22,11 +22,14 @@ from graphgpu.backends.report import Account, Excerpt, Timings
 from graphgpu.bytesize import format_bytes
 from graphgpu.dtypes import Array
 from graphgpu.errors import DeviceError
-from graphgpu.graph import Constant, Stored
+from graphgpu.graph import Constant, Stored, failure
 from graphgpu.nodes import Node
 from graphgpu.plan import Plan
 
 __all__ = ["CudaExecutable"]
+
+_CLEAR = 2**64 - 1
+"""A word of a step's status when nothing is wrong."""
 
 
 @final
@@ -68,6 +71,7 @@ class CudaExecutable(Executable):
             linked.recording.launch(stream)
         else:
             linked.launch_all(self)
+        self._raise_if_wrong(linked)
         for storage in linked.written:
             self._store.written(storage, stream)
         results = []
@@ -79,6 +83,27 @@ class CudaExecutable(Executable):
             linked.launch_all(self)
             linked.recording = driver.end_recording(stream)
         return results
+
+    def _raise_if_wrong(self, linked: _Linked) -> None:
+        """Raise what the first check has found, if any; nothing was written then.
+
+        Raises
+        ------
+        ComputeError
+            An index is out of range.
+        """
+        if not linked.checks:
+            return
+        words = np.empty(len(linked.checks), np.uint64)
+        self._driver.download(linked.status, words, self._stream)
+        for word, launch in zip(words.tolist(), linked.checks, strict=True):
+            if word != _CLEAR:
+                (node,) = launch.nodes
+                assert node.operation is not None
+                assert launch.checks is not None
+                error = IndexError(launch.checks.complaint(word))
+                types = [n.type for n in node.inputs]
+                raise failure(node.variable, node.operation, types, error)
 
     def account(self, node: Node) -> Account:
         """Return which kernels compute a node."""
@@ -146,9 +171,13 @@ class _Linked:
         self.outputs = [self._allocate(driver, c.nbytes) for c in code.outputs]
         addresses = [arena + offset for offset in code.placement.offsets]
 
-        def at(place: Place) -> int:
+        def at(place: Place | None) -> int:
+            assert place is not None
             return leaves[place.leaf] if place.leaf else addresses[place.buffer]
 
+        self.checks = [x for x in code.launches if x.kernel.status]
+        self.status = self._allocate(driver, 8 * len(self.checks))
+        self._commit = Commit(driver, self.status, len(self.checks))
         functions: dict[tuple[str, str], Function] = {}
         self._launches: list[tuple[Function, Launch, Sequence[np.generic]]] = []
         for launch in code.launches:
@@ -156,12 +185,14 @@ class _Linked:
             if key not in functions:
                 functions[key] = driver.compile(*key)
             pointers = [np.uint64(at(p)) for p in launch.places]
+            if launch.kernel.status:
+                pointers.append(np.uint64(self.status + 8 * self.checks.index(launch)))
             numbers = [*pointers, *launch.kernel.numbers]
             self._launches.append((functions[key], launch, numbers))
-        self._copies = [
-            (at(c.target) if c.target else output, at(c.source), c.nbytes)
-            for c, output in _in_order(code, self.outputs)
-        ]
+        saves = [(at(c.target), at(c.source), c.nbytes) for c in code.saves]
+        copied = zip(self.outputs, code.outputs, strict=True)
+        self._copies = saves + [(o, at(c.source), c.nbytes) for o, c in copied]
+        self._updates = [(at(c.target), at(c.source), c.nbytes) for c in code.updates]
 
     def _allocate(self, driver: Driver, nbytes: int) -> int:
         self._memory.append(driver.allocate(max(1, nbytes)))
@@ -170,6 +201,8 @@ class _Linked:
     def launch_all(self, program: CudaExecutable) -> None:
         """Launch every kernel, then the copies."""
         driver, stream = program._driver, program._stream
+        if self.checks:
+            driver.fill(self.status, 0xFF, 8 * len(self.checks), stream)
         for function, launch, arguments in self._launches:
             kernel = launch.kernel
             if 0 not in kernel.grid:
@@ -184,10 +217,6 @@ class _Linked:
         for target, source, nbytes in self._copies:
             if nbytes:
                 driver.copy(target, source, nbytes, stream)
-
-
-def _in_order(code: Code, outputs: Sequence[int]) -> list[tuple[Copy, int]]:
-    """Return the copies in order: what is saved, the outputs, the new values."""
-    saves = [(c, 0) for c in code.saves]
-    results = list(zip(code.outputs, outputs, strict=True))
-    return [*saves, *results, *((c, 0) for c in code.updates)]
+        for target, source, nbytes in self._updates:
+            if nbytes:
+                self._commit.copy(target, source, nbytes, stream)

@@ -36,7 +36,8 @@ class Kernel:
 
     The function's parameters are, in order, a pointer for each of ``operands``
     (what it reads, then what it writes), one for each of ``scratch`` (workspaces of
-    so many bytes, or ones shared with other kernels), and ``numbers``.
+    so many bytes, or ones shared with other kernels), one to a word of 64 bits if it
+    has a ``status``, which is all ones unless something is wrong, and ``numbers``.
     """
 
     source: str
@@ -48,3 +49,4 @@ class Kernel:
     scratch: Sequence[int | Workspace] = ()
     numbers: Sequence[np.generic] = ()
     shared_bytes: int = 0
+    status: bool = False

@@ -17,6 +17,7 @@ from graphgpu.backends.base import Task
 from graphgpu.backends.cuda.groups import Group, grouped
 from graphgpu.backends.cuda.kernel import Kernel, Operand, Workspace
 from graphgpu.backends.cuda.rules import RULES
+from graphgpu.backends.cuda.rules.checks import Range, check, ranges
 from graphgpu.backends.cuda.rules.elementwise import elementwise_kernel
 from graphgpu.errors import CompileError
 from graphgpu.graph import Stored, describe
@@ -48,6 +49,7 @@ class Launch:
     nodes: tuple[Node, ...]
     kernel: Kernel
     places: tuple[Place, ...]
+    checks: Range | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -151,6 +153,7 @@ class _Writer:
         """The first and the last step of each buffer."""
         self._buffers: dict[Slot, int] = {}
         self._shared: dict[Workspace, int] = {}
+        self._checked: set[Range] = set()
         self._task = task
 
     def write(self, group: Group) -> None:
@@ -158,11 +161,21 @@ class _Writer:
         nodes = tuple(group.nodes)
         if not group.outputs:
             return
+        for wanted in ranges(nodes[0]):
+            self._check(nodes, wanted)
         for kernel in _kernels(group):
             operands = [*kernel.reads, *kernel.writes]
             places = [self._place(o) for o in operands]
             places += [self._workspace(n, nodes[-1]) for n in kernel.scratch]
             self.code.launches.append(Launch(nodes, kernel, tuple(places)))
+
+    def _check(self, nodes: tuple[Node, ...], wanted: Range) -> None:
+        """Add the check of indices, once."""
+        key = wanted._replace(indices=_root(wanted.indices, 0)[0])
+        if key not in self._checked and wanted.indices.nbytes:
+            self._checked.add(key)
+            places = (self._place(Operand(wanted.indices)),)
+            self.code.launches.append(Launch(nodes, check(wanted), places, wanted))
 
     def _place(self, operand: Operand) -> Place:
         """Return where an operand lies, and note that this step touches it."""

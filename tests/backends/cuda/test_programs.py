@@ -71,7 +71,9 @@ def test_a_program_larger_than_the_device_is_refused_with_its_largest_values(emu
     program = gg.compile(
         [x], gg.exp(gg.exp(x)), device=CUDA(emulator(capacity=1 << 16))
     )
-    with pytest.raises(gg.DeviceError, match=r"takes 512.00 KiB.*largest.*memory_budget"):
+    with pytest.raises(
+        gg.DeviceError, match=r"takes 512.00 KiB.*largest.*memory_budget"
+    ):
         program(np.zeros((2048, 64), "f"))
 
 
@@ -90,3 +92,35 @@ def test_a_plan_and_the_sources_need_no_device_memory(emulator):
     assert program.plan(n=1000).peak_bytes >= 4000
     assert "__global__" in program.source(n=1000)
     assert driver.free_bytes() == free
+
+
+def test_a_wrong_index_is_an_error_and_changes_nothing(emulator):
+    w = gg.parameter("w", np.ones((3, 4)))
+    x = gg.placeholder("x", ("batch", 3), "float64")
+    y = gg.placeholder("y", ("batch",), "int64")
+    loss = gg.cross_entropy(x @ w, y)
+    updates = gg.optim.SGD(0.1).updates(loss, [w])
+    step = gg.compile([x, y], loss, updates, device=CUDA(emulator()))
+    good = np.array([0, 3, -100]), np.array([0, 1, 2])
+    inputs = np.arange(9.0).reshape(3, 3)
+    step(inputs, good[0])
+    for wrong in ([0, 4, 1], [0, 3, -1]):
+        before = w.value
+        with pytest.raises(gg.ComputeError, match=r"class_index.*number . of .*0 to 3"):
+            step(inputs, np.array(wrong))
+        np.testing.assert_array_equal(w.value, before)
+        assert step.step == 1 + (wrong[1] == 3)
+        step(inputs, good[1])
+        assert (w.value != before).any()
+
+
+def test_gathers_check_their_indices(emulator):
+    device = CUDA(emulator())
+    x = gg.placeholder("x", (5, 2))
+    i = gg.placeholder("i", (3,), "int32")
+    taken = gg.compile([x, i], gg.take(x, i, axis=0), device=device)
+    values = np.arange(10, dtype="f").reshape(5, 2)
+    for places in ([0, 4, -5], [1, 1, 1]):
+        np.testing.assert_array_equal(taken(values, np.int32(places)), values[places])
+    with pytest.raises(gg.ComputeError, match=r"number 2 of \(3,\).*-5 to 4"):
+        taken(values, np.int32([0, 0, 5]))

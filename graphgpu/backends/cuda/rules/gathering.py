@@ -24,6 +24,7 @@ from graphgpu.dtypes import DType
 from graphgpu.nodes import Node
 from graphgpu.ops.gather import Gather, TakeAlongAxis, adjacent
 from graphgpu.ops.indexing import OneHot
+from graphgpu.ops.loss import ClassIndex
 
 __all__ = ["RULES", "broadcast_strides", "place_at"]
 
@@ -138,3 +139,15 @@ def one_hot(node: Node) -> list[Kernel]:
     text = f"value = (long long)x0[c0] == c1 ? {one} : {zero};"
     word = word_type(dtype.itemsize)
     return written("one_hot", node, sizes, text, [(Operand(x), kept)], word=word)
+
+
+@RULES.of(ClassIndex)
+def class_index(node: Node) -> list[Kernel]:
+    """Class 0 where there is none; whether the others exist is checked apart."""
+    operation = node.operation
+    assert isinstance(operation, ClassIndex)
+    (x,) = node.inputs
+    kept = stored_type(x.tensor.dtype)
+    text = f"value = (long long)x0[o] == {operation.ignore_index} ? 0 : x0[o];"
+    size = prod(node.shape)
+    return written("class_index", node, [size], text, [(Operand(x), kept)], word=kept)
