@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import numpy as np
 
 from graphgpu.backends.base import Executable, Task
-from graphgpu.backends.cuda.commit import Commit
-from graphgpu.backends.cuda.driver import Driver, Function, Memory, Recording
+from graphgpu.backends.cuda.driver import Driver
+from graphgpu.backends.cuda.link import Linked
 from graphgpu.backends.cuda.store import Store
 from graphgpu.backends.cuda.translate import (
     Code,
-    Launch,
-    Place,
-    is_leaf,
     translate,
 )
 from graphgpu.backends.report import Account, Excerpt, Timings
 from graphgpu.bytesize import format_bytes
 from graphgpu.dtypes import Array
 from graphgpu.errors import DeviceError
-from graphgpu.graph import Constant, Stored, failure
+from graphgpu.graph import failure
 from graphgpu.nodes import Node
 from graphgpu.plan import Plan
 
@@ -45,7 +42,7 @@ class CudaExecutable(Executable):
         self._driver = driver
         self._store = store
         self._stream = driver.stream()
-        self._linked: _Linked | None = None
+        self._linked: Linked | None = None
 
     def plan(self) -> Plan:
         """Return what memory the program takes."""
@@ -70,7 +67,7 @@ class CudaExecutable(Executable):
         if linked.recording is not None:
             linked.recording.launch(stream)
         else:
-            linked.launch_all(self)
+            linked.launch_all()
         self._raise_if_wrong(linked)
         for storage in linked.written:
             self._store.written(storage, stream)
@@ -79,12 +76,10 @@ class CudaExecutable(Executable):
             results.append(np.empty(node.shape, node.tensor.dtype))
             driver.download(address, results[-1], stream)
         if linked.recording is None:
-            driver.begin_recording(stream)
-            linked.launch_all(self)
-            linked.recording = driver.end_recording(stream)
+            linked.record()
         return results
 
-    def _raise_if_wrong(self, linked: _Linked) -> None:
+    def _raise_if_wrong(self, linked: Linked) -> None:
         """Raise what the first check has found, if any; nothing was written then.
 
         Raises
@@ -120,7 +115,7 @@ class CudaExecutable(Executable):
         """Time each launch."""
         raise DeviceError("profiles of CUDA programs are not measured yet")
 
-    def _link(self) -> _Linked:
+    def _link(self) -> Linked:
         """Allocate, upload constants, compile; return what a step needs."""
         plan, free = self.plan(), self._driver.free_bytes()
         if plan.peak_bytes > free:
@@ -133,90 +128,4 @@ class CudaExecutable(Executable):
                 f"{format_bytes(free)} free; its largest values: {largest}; use a "
                 "smaller batch or memory_budget"
             )
-        return _Linked(self)
-
-
-class _Linked:
-    """A program's memory and functions on the device."""
-
-    def __init__(self, program: CudaExecutable) -> None:
-        driver, stream = program._driver, program._stream
-        task, code = program.task, program.code
-        self.recording: Recording | None = None
-        self._memory: list[Memory] = []
-        self.given: dict[Node, int] = {}
-        leaves: dict[Node, int] = {}
-        targets = [target for target, _ in task.updates]
-        nodes = dict.fromkeys(n for n in (*task.nodes, *targets) if is_leaf(n))
-        self.storages = [
-            n.variable.storage for n in nodes if isinstance(n.variable, Stored)
-        ]
-        self.written = [
-            t.variable.storage for t in targets if isinstance(t.variable, Stored)
-        ]
-        for node in nodes:
-            leaf = node.variable
-            if isinstance(leaf, Stored):
-                leaves[node] = program._store.address(leaf.storage, stream)
-                continue
-            leaves[node] = self._allocate(driver, node.nbytes)
-            if isinstance(leaf, Constant):
-                driver.upload(leaves[node], np.ascontiguousarray(leaf.value), stream)
-            elif node.operation is not None:
-                made = np.ascontiguousarray(node.operation.numpy())
-                driver.upload(leaves[node], made, stream)
-            else:
-                self.given[node] = leaves[node]
-        arena = self._allocate(driver, code.placement.arena_bytes)
-        self.outputs = [self._allocate(driver, c.nbytes) for c in code.outputs]
-        addresses = [arena + offset for offset in code.placement.offsets]
-
-        def at(place: Place | None) -> int:
-            assert place is not None
-            return leaves[place.leaf] if place.leaf else addresses[place.buffer]
-
-        self.checks = [x for x in code.launches if x.kernel.status]
-        self.status = self._allocate(driver, 8 * len(self.checks))
-        self._commit = Commit(driver, self.status, len(self.checks))
-        functions: dict[tuple[str, str], Function] = {}
-        self._launches: list[tuple[Function, Launch, Sequence[np.generic]]] = []
-        for launch in code.launches:
-            key = launch.kernel.source, launch.kernel.name
-            if key not in functions:
-                functions[key] = driver.compile(*key)
-            pointers = [np.uint64(at(p)) for p in launch.places]
-            if launch.kernel.status:
-                pointers.append(np.uint64(self.status + 8 * self.checks.index(launch)))
-            numbers = [*pointers, *launch.kernel.numbers]
-            self._launches.append((functions[key], launch, numbers))
-        saves = [(at(c.target), at(c.source), c.nbytes) for c in code.saves]
-        copied = zip(self.outputs, code.outputs, strict=True)
-        self._copies = saves + [(o, at(c.source), c.nbytes) for o, c in copied]
-        self._updates = [(at(c.target), at(c.source), c.nbytes) for c in code.updates]
-
-    def _allocate(self, driver: Driver, nbytes: int) -> int:
-        self._memory.append(driver.allocate(max(1, nbytes)))
-        return self._memory[-1].address
-
-    def launch_all(self, program: CudaExecutable) -> None:
-        """Launch every kernel, then the copies."""
-        driver, stream = program._driver, program._stream
-        if self.checks:
-            driver.fill(self.status, 0xFF, 8 * len(self.checks), stream)
-        for function, launch, arguments in self._launches:
-            kernel = launch.kernel
-            if 0 not in kernel.grid:
-                driver.launch(
-                    function,
-                    kernel.grid,
-                    kernel.block,
-                    arguments,
-                    stream,
-                    kernel.shared_bytes,
-                )
-        for target, source, nbytes in self._copies:
-            if nbytes:
-                driver.copy(target, source, nbytes, stream)
-        for target, source, nbytes in self._updates:
-            if nbytes:
-                self._commit.copy(target, source, nbytes, stream)
+        return Linked(self.task, self.code, self._driver, self._store, self._stream)

@@ -124,3 +124,36 @@ def test_gathers_check_their_indices(emulator):
         np.testing.assert_array_equal(taken(values, np.int32(places)), values[places])
     with pytest.raises(gg.ComputeError, match=r"number 2 of \(3,\).*-5 to 4"):
         taken(values, np.int32([0, 0, 5]))
+
+
+def test_a_convolutional_net_trains_as_on_the_cpu(emulator):
+    """Batch norm, pooling and dropout, whose masks are the same on both."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((5, 1, 8, 8)).astype("f")
+    classes = rng.integers(0, 10, 5)
+    results = []
+    for device in ("cpu", CUDA(emulator())):
+        with gg.root_scope(0):
+            nn = gg.nn
+            net = nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1, bias=False),
+                nn.BatchNorm(4),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.Dropout(0.2),
+                nn.Dense(4 * 16, 10),
+            )
+            x = gg.placeholder("x", ("batch", 1, 8, 8))
+            y = gg.placeholder("y", ("batch",), "int64")
+            scores = net(x, training=True)
+            loss = gg.cross_entropy(scores, y)
+            updates = gg.optim.Adam(0.01).updates(loss, net.parameters())
+            updates |= gg.state_updates(scores)
+        step = gg.compile([x, y], loss, updates, device=device)
+        losses = [float(step(images, classes)) for _ in range(4)]
+        state = [v.value for v in (*net.parameters(), *net.states())]
+        results.append((losses, state))
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-4)
+    for left, right in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)

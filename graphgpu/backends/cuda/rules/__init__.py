@@ -2,14 +2,18 @@
 
 from graphgpu.backends.cuda.kernel import Kernel
 from graphgpu.backends.cuda.rules import (
+    convolutions,
     elementwise,
     gathering,
     movement,
+    pooling,
     products,
+    random_numbers,
     reductions,
     scans,
     scattering,
     softmax,
+    sorting,
 )
 from graphgpu.backends.cuda.rules.registry import Rules
 from graphgpu.graph import Operation
@@ -26,6 +30,10 @@ _FAMILIES = (
     scans,
     softmax,
     products,
+    random_numbers,
+    sorting,
+    pooling,
+    convolutions,
 )
 RULES = Rules({k: v for family in _FAMILIES for k, v in family.RULES.table.items()})
 

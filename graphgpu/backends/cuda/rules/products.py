@@ -29,7 +29,7 @@ from graphgpu.dtypes import DType, is_floating
 from graphgpu.nodes import Node
 from graphgpu.ops.matrix_product import Matmul
 
-__all__ = ["RULES", "Factor", "Tiling", "product", "tiling_for"]
+__all__ = ["RULES", "Factor", "Tiling", "place", "product", "sums", "tiling_for"]
 
 RULES = Rules()
 BOOL = np.dtype(bool)
@@ -177,8 +177,8 @@ def _slab(
         split = f"const int k = n % {t.depth}, e = n / {t.depth};"
     else:
         split = f"const int e = n % {size}, k = n / {size};"
-    place = f"({index})(first_{name} + e) * {stride} + ({index})(start + k) * {term}"
-    element = f"{name}[{place}]"
+    at = f"({index})(first_{name} + e) * {stride} + ({index})(start + k) * {term}"
+    element = f"{name}[{at}]"
     value = element if dtype == BOOL else Body().unpack(element, dtype)
     return f"""#pragma unroll
     for (int n = threadIdx.x; n < {size * t.depth}; n += {t.threads}) {{
@@ -189,7 +189,7 @@ def _slab(
 """
 
 
-def _place(name: str, number: str, each: int, size: int) -> str:
+def place(name: str, number: str, each: int, size: int) -> str:
     """Return where a thread's number-th row or column is in its tile of a size.
 
     Up to four lie side by side, so that they are read as one.
@@ -201,17 +201,17 @@ def _place(name: str, number: str, each: int, size: int) -> str:
     return f"{number} / {side} * {apart} + {name} * {side} + {number} % {side}"
 
 
-def _sums(wide: str, add: str, t: Tiling) -> str:
+def sums(wide: str, add: str, t: Tiling) -> str:
     """Return statements that add a slab's terms to the sums of a thread."""
     return f"""#pragma unroll
     for (int k = 0; k < {t.depth}; ++k) {{
       {wide} a[{t.down}], b[{t.across}];
 #pragma unroll
       for (int i = 0; i < {t.down}; ++i)
-        a[i] = slab_x[k][{_place("row", "i", t.down, t.rows)}];
+        a[i] = slab_x[k][{place("row", "i", t.down, t.rows)}];
 #pragma unroll
       for (int j = 0; j < {t.across}; ++j)
-        b[j] = slab_y[k][{_place("column", "j", t.across, t.columns)}];
+        b[j] = slab_y[k][{place("column", "j", t.across, t.columns)}];
 #pragma unroll
       for (int i = 0; i < {t.down}; ++i)
 #pragma unroll
@@ -226,8 +226,8 @@ def _stores(rows: int, columns: int, result: str, index: str, t: Tiling) -> str:
   for (int i = 0; i < {t.down}; ++i)
 #pragma unroll
     for (int j = 0; j < {t.across}; ++j) {{
-      const int down = first_x + {_place("row", "i", t.down, t.rows)};
-      const int across = first_y + {_place("column", "j", t.across, t.columns)};
+      const int down = first_x + {place("row", "i", t.down, t.rows)};
+      const int across = first_y + {place("column", "j", t.across, t.columns)};
       if (down < {rows} && across < {columns})
         out[({index})down * {columns} + across] = {result};
     }}
@@ -299,7 +299,7 @@ __launch_bounds__({t.threads})
 {_slab("x", dtype, left_edge, left.column, index, t)}\
 {_slab("y", dtype, right_edge, right.row, index, t)}\
     __syncthreads();
-{_sums(wide, add, t)}    __syncthreads();
+{sums(wide, add, t)}    __syncthreads();
   }}
 {_stores(rows, columns, "sum[i][j]" if partial else result, index, t)}}}
 """

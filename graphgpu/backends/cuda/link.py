@@ -1,0 +1,128 @@
+"""A translated program bound to a device: its memory, functions and recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from graphgpu.backends.base import Task
+from graphgpu.backends.cuda.commit import Commit
+from graphgpu.backends.cuda.driver import Driver, Function, Memory, Recording, Stream
+from graphgpu.backends.cuda.store import Store
+from graphgpu.backends.cuda.translate import Code, Copy, Launch, Place, is_leaf
+from graphgpu.graph import Constant, Storage, Stored
+from graphgpu.nodes import Node
+
+__all__ = ["Linked"]
+
+
+@final
+class Linked:
+    """What a step needs on the device.
+
+    ``given`` are the addresses of inputs, ``outputs`` those of the copies of
+    outputs; ``checks`` are the launches that have a word of the ``status``.
+    """
+
+    def __init__(
+        self, task: Task, code: Code, driver: Driver, store: Store, stream: Stream
+    ) -> None:
+        self.recording: Recording | None = None
+        self.given: dict[Node, int] = {}
+        self._driver = driver
+        self._stream = stream
+        self._memory: list[Memory] = []
+        self._leaves: dict[Node, int] = {}
+        targets = [target for target, _ in task.updates]
+        nodes = dict.fromkeys(n for n in (*task.nodes, *targets) if is_leaf(n))
+        self.storages = _storages(list(nodes))
+        self.written = _storages(targets)
+        for node in nodes:
+            self._place(node, store)
+        arena = self._allocate(code.placement.arena_bytes)
+        self._arena = [arena + offset for offset in code.placement.offsets]
+        self.outputs = [self._allocate(c.nbytes) for c in code.outputs]
+        self.checks = [x for x in code.launches if x.kernel.status]
+        self.status = self._allocate(8 * len(self.checks))
+        self._commit = Commit(driver, self.status, len(self.checks))
+        self._launches = self._bound(code.launches)
+        copied = zip(code.outputs, self.outputs, strict=True)
+        outputs = [(to, self._at(c.source), c.nbytes) for c, to in copied]
+        self._copies = [*map(self._ends, code.saves), *outputs]
+        self._updates = list(map(self._ends, code.updates))
+
+    def _allocate(self, nbytes: int) -> int:
+        self._memory.append(self._driver.allocate(max(1, nbytes)))
+        return self._memory[-1].address
+
+    def _place(self, node: Node, store: Store) -> None:
+        """Give a leaf its memory; upload what never changes."""
+        leaf = node.variable
+        if isinstance(leaf, Stored):
+            self._leaves[node] = store.address(leaf.storage, self._stream)
+            return
+        address = self._leaves[node] = self._allocate(node.nbytes)
+        if node.operation is None and not isinstance(leaf, Constant):
+            self.given[node] = address
+            return
+        value = leaf.value if isinstance(leaf, Constant) else None
+        if node.operation is not None:
+            value = node.operation.numpy()
+        self._driver.upload(address, np.ascontiguousarray(value), self._stream)
+
+    def _at(self, place: Place | None) -> int:
+        assert place is not None
+        if place.leaf is not None:
+            return self._leaves[place.leaf]
+        return self._arena[place.buffer]
+
+    def _ends(self, copy: Copy) -> tuple[int, int, int]:
+        return self._at(copy.target), self._at(copy.source), copy.nbytes
+
+    def _bound(
+        self, launches: Sequence[Launch]
+    ) -> list[tuple[Function, Launch, list[np.generic]]]:
+        """Return the launches with their functions, compiled, and arguments."""
+        functions: dict[tuple[str, str], Function] = {}
+        words = {id(x): self.status + 8 * k for k, x in enumerate(self.checks)}
+        bound = []
+        for launch in launches:
+            key = launch.kernel.source, launch.kernel.name
+            if key not in functions:
+                functions[key] = self._driver.compile(*key)
+            pointers = [self._at(p) for p in launch.places]
+            pointers += [words[id(launch)]] if launch.kernel.status else []
+            arguments: list[np.generic] = [*map(np.uint64, pointers)]
+            arguments += launch.kernel.numbers
+            bound.append((functions[key], launch, arguments))
+        return bound
+
+    def record(self) -> None:
+        """Record a step."""
+        self._driver.begin_recording(self._stream)
+        self.launch_all()
+        self.recording = self._driver.end_recording(self._stream)
+
+    def launch_all(self) -> None:
+        """Launch every kernel, then the copies."""
+        driver, stream = self._driver, self._stream
+        if self.checks:
+            driver.fill(self.status, 0xFF, 8 * len(self.checks), stream)
+        for function, launch, arguments in self._launches:
+            kernel = launch.kernel
+            if 0 not in kernel.grid:
+                shape = kernel.grid, kernel.block
+                shared = kernel.shared_bytes
+                driver.launch(function, *shape, arguments, stream, shared)
+        for target, source, nbytes in self._copies:
+            if nbytes:
+                driver.copy(target, source, nbytes, stream)
+        for target, source, nbytes in self._updates:
+            if nbytes:
+                self._commit.copy(target, source, nbytes, stream)
+
+
+def _storages(nodes: Sequence[Node]) -> list[Storage]:
+    return [n.variable.storage for n in nodes if isinstance(n.variable, Stored)]

@@ -1,0 +1,35 @@
+"""Which operations have kernels: a list of those that have none, which may only shrink."""
+
+import inspect
+
+from graphgpu.backends.cuda.rules import RULES
+from graphgpu.graph import Operation
+from graphgpu.ops.markers import StopGradient, WithStateUpdate
+from graphgpu.ops.shape import Reshape
+from graphgpu.ops.tuples import Item
+
+VIEWS = {Reshape, Item, StopGradient, WithStateUpdate}
+ON_THE_HOST = {"Arange", "Extent", "Eye", "Full"}
+"""What is made of nothing is computed once, when a program is bound."""
+WITHOUT = {"Cholesky", "Cofactor", "Det", "Inv", "Map", "Slogdet", "Solve"}
+WITHOUT |= {"SolveTriangular"}
+
+
+def operations(cls=Operation):
+    for sub in cls.__subclasses__():
+        own = sub.__module__.startswith(("graphgpu.ops.", "graphgpu.control"))
+        if own and not inspect.isabstract(sub):
+            yield sub
+        yield from operations(sub)
+
+
+def test_every_operation_has_kernels_but_those_listed():
+    without = {
+        cls.__name__
+        for cls in operations()
+        if cls not in VIEWS and not any(c in RULES.table for c in cls.__mro__)
+    }
+    # Dataclasses with slots leave their first form behind, under the same name.
+    ruled = {cls.__name__ for cls in RULES.table}
+    views = {cls.__name__ for cls in VIEWS}
+    assert without - ruled - views - ON_THE_HOST == WITHOUT
