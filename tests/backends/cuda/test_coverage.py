@@ -1,4 +1,4 @@
-"""Which operations have kernels: a list of those that have none, which may only shrink."""
+"""Which operations have kernels; the list of those without may only shrink."""
 
 import inspect
 
