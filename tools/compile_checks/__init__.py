@@ -1,0 +1,1 @@
+"""Whether NVRTC compiles the kernels, and what registers and stack they take."""
