@@ -52,12 +52,18 @@ class CupyDriver(Driver):
             "cupy", "cupy-cuda13x", "a CUDA device", "cuda13"
         )
         self._runtime = self._cupy.cuda.runtime
+        self._recording = False
         self._device = self._cupy.cuda.Device(number)
         self.name = f"cuda:{number}"
         try:
             self.architecture = int(self._device.compute_capability)
         except self._runtime.CUDARuntimeError as error:
             raise DeviceError(f"{self.name} cannot be used: {error}") from None
+
+    def _refuse(self, what: str) -> None:
+        """Refuse what would break off a recording."""
+        if self._recording:
+            raise DeviceError(f"{what} is not allowed while a stream records")
 
     def free_bytes(self) -> int:
         """Return the free memory of the GPU, and what CuPy's pool holds of it."""
@@ -67,6 +73,7 @@ class CupyDriver(Driver):
 
     def allocate(self, nbytes: int) -> Memory:
         """Return memory from CuPy's pool."""
+        self._refuse("allocate")
         with self._device:
             try:
                 pointer = self._cupy.cuda.alloc(nbytes)
@@ -76,11 +83,13 @@ class CupyDriver(Driver):
 
     def stream(self) -> Any:
         """Return a stream that does not wait for the default one."""
+        self._refuse("stream")
         with self._device:
             return self._cupy.cuda.Stream(non_blocking=True)
 
     def event(self, stream: Any) -> Event:
         """Return an event recorded now."""
+        self._refuse("event")
         with self._device:
             event: Any = self._cupy.cuda.Event(disable_timing=True)
             event.record(stream)
@@ -92,16 +101,19 @@ class CupyDriver(Driver):
 
     def pinned(self, nbytes: int) -> Array:
         """Return page-locked bytes."""
+        self._refuse("pinned")
         with self._device:
             memory = self._cupy.cuda.alloc_pinned_memory(nbytes)
         return np.frombuffer(memory, np.uint8, nbytes)
 
     def upload(self, address: int, array: Array, stream: Any) -> None:
         """Copy; from memory that is not pinned the call returns when it was read."""
+        self._refuse("upload")
         self._memcpy(address, array.ctypes.data, array.nbytes, stream, "HostToDevice")
 
     def download(self, address: int, array: Array, stream: Any) -> None:
         """Copy and wait."""
+        self._refuse("download")
         self._memcpy(array.ctypes.data, address, array.nbytes, stream, "DeviceToHost")
         stream.synchronize()
 
@@ -121,6 +133,7 @@ class CupyDriver(Driver):
 
     def compile(self, source: str, name: str) -> Function:
         """Compile by NVRTC, or take it from CuPy's cache on disk."""
+        self._refuse("compile")
         with self._device:
             module = self._cupy.RawModule(code=source, options=_OPTIONS)
             try:
@@ -152,9 +165,12 @@ class CupyDriver(Driver):
 
     def begin_recording(self, stream: Any) -> None:
         """Begin to capture."""
+        self._refuse("begin_recording")
         stream.begin_capture()
+        self._recording = True
 
     def end_recording(self, stream: Any) -> Recording:
         """Return the captured graph."""
+        self._recording = False
         graph: Recording = stream.end_capture()
         return graph

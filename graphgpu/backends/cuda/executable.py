@@ -15,7 +15,7 @@ from graphgpu.backends.cuda.translate import (
     Code,
     translate,
 )
-from graphgpu.backends.report import Account, Excerpt, Timings
+from graphgpu.backends.report import Account, Excerpt, Step, Timings
 from graphgpu.bytesize import format_bytes
 from graphgpu.dtypes import Array
 from graphgpu.errors import DeviceError
@@ -59,8 +59,7 @@ class CudaExecutable(Executable):
         if self._linked is None:
             self._linked = self._link()
         linked, driver, stream = self._linked, self._driver, self._stream
-        for node, address in linked.given.items():
-            driver.upload(address, np.ascontiguousarray(inputs[node]), stream)
+        self._upload(linked, inputs)
         for storage in linked.storages:
             self._store.address(storage, stream)
         before_writing()
@@ -112,8 +111,35 @@ class CudaExecutable(Executable):
         return Account(tuple(excerpts), f"{where}, {size}", "C-ordered", ())
 
     def profile(self, inputs: Mapping[Node, Array], repeat: int) -> Timings:
-        """Time each launch."""
-        raise DeviceError("profiles of CUDA programs are not measured yet")
+        """Time each launch, waiting for it; stored values are never written."""
+        if self._linked is None:
+            self._linked = self._link()
+        linked, stream = self._linked, self._stream
+        for storage in linked.storages:
+            self._store.address(storage, stream)
+        self._upload(linked, inputs)
+        rows = [linked.timed() for _ in range(repeat + 1)][1:]  # the first warms up
+        marks = np.array(rows, np.int64)
+        ends = (marks - marks[:, :1]) * 1e-9
+        steps = [
+            Step(x.nodes[-1], x.kernel.name, x.kernel.name, None, k)
+            for k, x in enumerate(self.code.launches)
+        ]
+        return Timings(
+            steps,
+            ends[:, :-1],
+            ends[:, 1:],
+            ends[:, -1],
+            [1] * repeat,
+            {x.nodes[-1]: x.nodes for x in self.code.launches},
+            {n: 1 for x in self.code.launches for n in x.nodes},
+            0.0,
+        )
+
+    def _upload(self, linked: Linked, inputs: Mapping[Node, Array]) -> None:
+        for node, address in linked.given.items():
+            array = np.ascontiguousarray(inputs[node])
+            self._driver.upload(address, array, self._stream)
 
     def _link(self) -> Linked:
         """Allocate, upload constants, compile; return what a step needs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import final
 
@@ -108,20 +109,40 @@ class Linked:
     def launch_all(self) -> None:
         """Launch every kernel, then the copies."""
         driver, stream = self._driver, self._stream
-        if self.checks:
-            driver.fill(self.status, 0xFF, 8 * len(self.checks), stream)
+        self._clear_status()
         for function, launch, arguments in self._launches:
-            kernel = launch.kernel
-            if 0 not in kernel.grid:
-                shape = kernel.grid, kernel.block
-                shared = kernel.shared_bytes
-                driver.launch(function, *shape, arguments, stream, shared)
+            self._launch(function, launch, arguments)
         for target, source, nbytes in self._copies:
             if nbytes:
                 driver.copy(target, source, nbytes, stream)
         for target, source, nbytes in self._updates:
             if nbytes:
                 self._commit.copy(target, source, nbytes, stream)
+
+    def _clear_status(self) -> None:
+        if self.checks:
+            nbytes = 8 * len(self.checks)
+            self._driver.fill(self.status, 0xFF, nbytes, self._stream)
+
+    def _launch(
+        self, function: Function, launch: Launch, arguments: Sequence[np.generic]
+    ) -> None:
+        kernel = launch.kernel
+        if 0 not in kernel.grid:
+            shape = kernel.grid, kernel.block
+            shared = kernel.shared_bytes
+            self._driver.launch(function, *shape, arguments, self._stream, shared)
+
+    def timed(self) -> list[int]:
+        """Compute, without the copies; return the clock before and after launches."""
+        self._clear_status()
+        self._stream.synchronize()
+        marks = [time.perf_counter_ns()]
+        for function, launch, arguments in self._launches:
+            self._launch(function, launch, arguments)
+            self._stream.synchronize()
+            marks.append(time.perf_counter_ns())
+        return marks
 
 
 def _storages(nodes: Sequence[Node]) -> list[Storage]:

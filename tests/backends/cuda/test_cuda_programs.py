@@ -159,3 +159,15 @@ def test_a_convolutional_net_trains_as_on_the_cpu(emulator):
     np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-4)
     for left, right in zip(results[0][1], results[1][1], strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
+
+
+def test_a_profile_times_every_launch_and_writes_nothing(emulator):
+    net, inputs, loss, updates = training()
+    step = gg.compile(inputs, loss, updates, device=CUDA(emulator()))
+    before = [p.value for p in net.parameters()]
+    profile = step.profile(*batch(5), repeat=2)
+    assert "matmul" in {cost.operation for cost in profile.nodes}
+    assert all(cost.seconds > 0 for cost in profile.nodes)
+    for left, parameter in zip(before, net.parameters(), strict=True):
+        np.testing.assert_array_equal(left, parameter.value)
+    assert step.step == 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from graphgpu.backends import rules as backend_rules
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.slicing import for_block
 from graphgpu.backends.numpy.storage import Block
-from graphgpu.graph import Operation
 from graphgpu.nodes import Node
 from graphgpu.types import TupleType
 
@@ -21,28 +20,8 @@ Rule: TypeAlias = Callable[[Body, Node], bool]
 FLOATS = ("float32", "float64")
 
 
-@dataclass(frozen=True)
-class Rules:
-    """A table from operations to rules."""
-
-    table: dict[type[Operation], Rule] = field(default_factory=dict)
-
-    def of(self, *classes: type[Operation]) -> Callable[[Rule], Rule]:
-        """Return a decorator that enters a rule for operations."""
-
-        def enter(rule: Rule) -> Rule:
-            for cls in classes:
-                self.table[cls] = rule
-            return rule
-
-        return enter
-
-    def find(self, operation: Operation) -> Rule | None:
-        """Return the rule for an operation, or for what it derives from."""
-        for cls in type(operation).__mro__:
-            if cls in self.table:
-                return self.table[cls]
-        return None
+class Rules(backend_rules.Rules[Rule]):
+    """The rules of the CPU."""
 
 
 def sliced_inputs(body: Body, node: Node) -> tuple[bool, ...]:
