@@ -9,8 +9,8 @@ import graphgpu as gg
 from graphgpu.backends.base import Device, Executable, Task
 from graphgpu.backends.cuda.kernel import Kernel
 from graphgpu.backends.cuda.rules import has_rule, kernels
-from graphgpu.backends.cuda.translate import translate
-from graphgpu.errors import CompileError
+from graphgpu.backends.cuda.translate import is_leaf, is_view, translate
+from graphgpu.errors import CompileError, DeviceError
 from graphgpu.graph import Graph
 from graphgpu.nodes import Node
 
@@ -64,10 +64,9 @@ class Collector(Device):
 
 
 def _lacks(node: Node) -> bool:
-    views = ("Reshape", "Item", "StopGradient", "WithStateUpdate")
-    if node.operation is None or not node.inputs or has_rule(node.operation):
+    if node.operation is None or is_leaf(node) or is_view(node):
         return False
-    return type(node.operation).__name__ not in views
+    return not has_rule(node.operation)
 
 
 class _Translated(Executable):
@@ -77,7 +76,7 @@ class _Translated(Executable):
         return ""
 
     def _refuse(self, *_: Any) -> NoReturn:
-        raise NotImplementedError("the collector runs nothing")
+        raise DeviceError("the compile check runs nothing")
 
     def plan(self) -> NoReturn:
         self._refuse()

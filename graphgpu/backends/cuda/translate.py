@@ -27,7 +27,7 @@ from graphgpu.ops.shape import Reshape
 from graphgpu.ops.tuples import Item
 from graphgpu.plan import Plan
 
-__all__ = ["Code", "Copy", "Launch", "Place", "is_leaf", "translate"]
+__all__ = ["Code", "Copy", "Launch", "Place", "is_leaf", "is_view", "translate"]
 
 Slot: TypeAlias = tuple[Node, int]
 """An array: a node without views, and which component of its value."""
@@ -107,7 +107,7 @@ def translate(task: Task) -> Code:
     nodes = [n for n in task.nodes if not is_leaf(n)]
     needed = {*task.outputs, *(value for _, value in task.updates)}
     for group in grouped(nodes, needed) if task.fused else map(_alone, nodes):
-        if not _is_view(group.nodes[0]):
+        if not is_view(group.nodes[0]):
             writer.write(group)
     writer.finish(task)
     return writer.code
@@ -118,7 +118,8 @@ def is_leaf(node: Node) -> bool:
     return not node.inputs
 
 
-def _is_view(node: Node) -> bool:
+def is_view(node: Node) -> bool:
+    """Whether a value is its operand's memory."""
     views = Reshape | Item | StopGradient | WithStateUpdate
     return isinstance(node.operation, views)
 
@@ -237,7 +238,7 @@ class _Writer:
 
 def _root(node: Node, component: int) -> Slot:
     """Return the array that a view is of."""
-    while node.operation is not None and _is_view(node):
+    while node.operation is not None and is_view(node):
         if isinstance(node.operation, Item):
             component = node.operation.index
         node = node.inputs[0]
