@@ -204,7 +204,7 @@ class _Planner:
                 region = self._new(node)
                 yield region
             self.region_of[node] = region
-            reads = region.nodes[0].inputs if region.alone else region.reads
+            reads = region.reads
             if not region.view:
                 for owner in map(self._owner, reads):
                     if owner is not None and owner is not region:
@@ -360,7 +360,7 @@ class _Planner:
             found.append(region)
             if region.view:
                 continue
-            for node in region.nodes[0].inputs if region.alone else region.reads:
+            for node in region.reads:
                 read |= {node, root(node, 0)[0]}
         return found
 

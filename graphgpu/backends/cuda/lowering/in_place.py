@@ -49,7 +49,7 @@ def split(plan: Sequence[Region], task: Task) -> tuple[list[Region], list[InPlac
         targets.setdefault(value, []).append(target)
     read = {root(n, 0)[0] for n in task.outputs} | set(task.outputs)
     for region in plan:
-        for node in region.nodes[0].inputs if region.alone else region.reads:
+        for node in region.reads:
             read |= {node, root(node, 0)[0]}
     found = []
     for region in plan:

@@ -12,7 +12,7 @@ from graphgpu.backends.cuda.lowering.in_place import GATE, split
 from graphgpu.backends.cuda.lowering.loops import unrolled
 from graphgpu.backends.cuda.lowering.region_order import ordered
 from graphgpu.backends.cuda.lowering.transposes import absorb_transposes
-from graphgpu.backends.cuda.lowering.views import is_leaf, is_view, root
+from graphgpu.backends.cuda.lowering.views import is_leaf, root
 from graphgpu.backends.cuda.lowering.work import Work
 from graphgpu.backends.cuda.rules import RULES
 from graphgpu.backends.cuda.rules.checks import Range, check, ranges
@@ -50,7 +50,7 @@ def lowered(task: Task, choose: Chooser | None = None) -> Iterator[Work]:
         yield from lowering.works(nodes, needed)
         return
     plan, last = split(lowering.plan(nodes, needed), task)
-    yield from lowering.kernels(plan)
+    yield from lowering.kernels(plan, needed)
     for x in last:
         given = x.region.nodes, x.region.outputs, x.targets
         kernel = elementwise_kernel(*given, GATE)
@@ -67,32 +67,32 @@ class _Lowering:
         self._late = late
         self._choose = choose
         self._checked: set[Range] = set()
-        self._needed: Collection[Node] = ()
 
     def works(self, nodes: Sequence[Node], needed: Collection[Node]) -> Iterator[Work]:
         """Yield the kernels of nodes; the needed ones are in memory then."""
-        yield from self.kernels(self.plan(nodes, needed))
+        yield from self.kernels(self.plan(nodes, needed), needed)
 
     def plan(self, nodes: Sequence[Node], needed: Collection[Node]) -> list[Region]:
         """Return the regions of nodes, in order."""
-        self._needed = {m for n in needed for m in (n, root(n, 0)[0])}
         if not self._fused:
             return [Region([n], [n], alone=True) for n in nodes]
         nodes = absorb_transposes(nodes, needed)
         return ordered(regions(nodes, needed, self._late), needed)
 
-    def kernels(self, plan: Sequence[Region]) -> Iterator[Work]:
+    def kernels(
+        self, plan: Sequence[Region], needed: Collection[Node]
+    ) -> Iterator[Work]:
         """Yield the kernels of regions, products together with what they become."""
-        ends = _ends(plan, self._needed) if self._fused else {}
+        ends = _ends(plan, needed) if self._fused else {}
         products = {id(made) for made, _ in ends.values()}
         for region in plan:
-            first = region.computed[0]
-            if is_view(first) or id(region) in products:
+            if region.view or id(region) in products:
                 continue
             if id(region) in ends:
                 yield from self._ended(region, *ends[id(region)])
                 continue
             yield from self._checks(region)
+            first = region.computed[0]
             if isinstance(first.operation, Map):
                 yield from unrolled(first, self.works)
                 continue
@@ -128,11 +128,12 @@ def _ends(
     By the identity of that region, which writes one array: the product's region, and
     the product as it is seen there, itself or reshaped.
     """
+    kept = {root(n, 0)[0] for n in needed}
     of = {r.nodes[0]: r for r in plan if r.alone and may_end(r.nodes[0])}
     readers: dict[Node, list[Region]] = {}
     for region in plan:
-        for node in region.nodes[0].inputs if region.alone else region.reads:
-            if not (region.alone and is_view(region.nodes[0])):
+        for node in region.reads:
+            if not region.view:
                 readers.setdefault(root(node, 0)[0], []).append(region)
     found = {}
     for region in plan:
@@ -143,7 +144,7 @@ def _ends(
             node
             for node, view in seen.items()
             if node in of
-            and node not in needed
+            and node not in kept
             and node.nbytes == view.nbytes
             and readers[node] == [region]
         ]

@@ -49,9 +49,9 @@ class _Edges:
         self.roots: list[list[int]] = []
         """The regions that own the memory of views that are read."""
         for region in regions:
-            nodes = region.nodes[0].inputs if region.alone else region.reads
-            self.reads.append(self._owners(nodes))
-            self.roots.append(self._owners([root(n, 0)[0] for n in nodes]))
+            reads = region.reads
+            self.reads.append(self._owners(reads))
+            self.roots.append(self._owners([root(n, 0)[0] for n in reads]))
 
     def _owners(self, nodes: Sequence[Node]) -> list[int]:
         return list(dict.fromkeys(self.owner[n] for n in nodes if n in self.owner))

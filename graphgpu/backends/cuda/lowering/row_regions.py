@@ -46,6 +46,8 @@ class Region:
     @property
     def reads(self) -> list[Node]:
         """The arrays that it reads, once each."""
+        if self.alone:
+            return list(dict.fromkeys(self.nodes[0].inputs))
         inside = set(self.nodes)
         if self.rows is not None:
             inside.update(self.folds)
