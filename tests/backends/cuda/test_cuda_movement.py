@@ -262,6 +262,20 @@ def test_many_places_are_sorted_in_several_chunks(driver):
     check(driver, cases, orders=("forward", "shuffled"))
 
 
+@pytest.mark.parametrize("width", [(), (3,)])
+def test_long_runs_of_one_place_are_sums_of_pieces(driver, monkeypatch, width):
+    """As an embedding's padding has; whole numbers, so that any order is exact."""
+    monkeypatch.setattr(scattering, "SEARCHED", 0)
+    monkeypatch.setattr(scattering, "FEW", 0)
+    cases = []
+    for lengths in ([5, 1800, 3], [2048], [256, 512, 257, 1, 700], [1, 300, 255, 0]):
+        index = np.repeat(np.arange(len(lengths)), lengths)
+        order = np.random.default_rng(1).permutation(len(index))
+        y = np.round(8 * values((len(index), *width)))
+        cases.append(of(ScatterAdd((len(lengths), *width), (0,)), y, index[order]))
+    check(driver, cases, orders=("forward", "shuffled"))
+
+
 @pytest.mark.parametrize("marks", [False, True])
 def test_elements_along_an_axis_are_taken_and_put(driver, monkeypatch, marks):
     if marks:

@@ -2,10 +2,10 @@
 
 Where several elements have one place, they are added in the order of their
 indices, each sum by one thread: so the results are those of the CPU, to the
-bit, and no atomics are needed.  Where a few indices are searched by every
-thread, one kernel does it all; else the places are sorted first, each with its
-number below it in one integer, so that a place's elements lie side by side.
-An index out of range adds nothing.
+bit, and no atomics are needed; a long run of one place is a sum of pieces.
+Where a few indices are searched by every thread, one kernel does it all; else
+the places are sorted first, each with its number below it in one integer, so
+that a place's elements lie side by side.  An index out of range adds nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ SEARCHED_LINES = 2**28
 """And through those of its line: of them there are more to be sorted."""
 FEW = 16
 """And where there are so few indices, whatever the number of threads."""
+PIECE = 256
+"""Longer sums of one place are made of the sums of such pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,23 +169,66 @@ def _sorted(updates: _Updates) -> list[Kernel]:
     sums = f"""  const long long first = o / {width}, w = o % {width};
   const unsigned long long row = keys[first] >> 32;
   if (keys[first] == ~0ull) return;
-  if (first && keys[first - 1] >> 32 == row) return;
+  const bool starts = !first || keys[first - 1] >> 32 != row;
+  if (!starts && !({_is_piece("first")})) return;
+  const long long end = (first / {PIECE} + (starts ? 2 : 1)) * {PIECE};
   {wide} sum = 0;
-  for (long long k = first; k < {count} && keys[k] >> 32 == row; ++k) {{
+  long long k = first;
+  for (; k < end && k < {count} && keys[k] >> 32 == row; ++k) {{
     const long long b = keys[k] & 0xffffffffull;
     {add}
   }}
-  y[{updates.target}] = {result};"""
+  if (starts && (k < end || k >= {count} || keys[k] >> 32 != row))
+    y[{updates.target}] = {result};
+  else
+    parts[(first / {PIECE} * 2 + starts) * {width} + w] = sum;"""
+    pieces = -(-count // PIECE)
+    parts = Workspace(2 * 8 * pieces * width)
     named = _named(node)
     scratch = [("unsigned long long* __restrict__ keys", keys)]
     const = [("const unsigned long long* __restrict__ keys", keys)]
+    partial = [(f"{wide}* __restrict__ parts", parts)]
     out = [("y", node)]
-    return [
+    kernels = [
         *written("zeros", node, node.shape, "value = 0;", [], word=word),
         threads("scatter_places", padded(count), places, named[1:], (), scratch),
         *sort_keys(keys, padded(count)),
-        threads("scatter_add", count * width, sums, named[:1], out, const),
+        threads("scatter_add", count * width, sums, named[:1], out, const + partial),
     ]
+    if pieces > 2:
+        body = _pieces_text(updates, wide, result)
+        kernels.append(
+            threads(
+                "scatter_join", (pieces - 2) * width, body, (), out, const + partial
+            )
+        )
+    return kernels
+
+
+def _is_piece(first: str) -> str:
+    """Return whether the sum of a long run goes on with a piece that begins here.
+
+    The thread where a run begins adds up to the end of the next piece, so that runs
+    of up to ``PIECE`` elements are one sum; later pieces have threads of their own.
+    """
+    before = f"{first} - {PIECE + 1}"
+    return f"{first} % {PIECE} == 0 && {first} > {PIECE} && keys[{before}] >> 32 == row"
+
+
+def _pieces_text(updates: _Updates, wide: str, result: str) -> str:
+    """Return what adds up the pieces of each run that begins in piece p."""
+    width, count = updates.width, updates.count
+    return f"""  const long long p = o / {width}, w = o % {width};
+  const unsigned long long row = keys[(p + 2) * {PIECE}] >> 32;
+  if (keys[(p + 2) * {PIECE}] == ~0ull) return;
+  if (keys[(p + 1) * {PIECE} - 1] >> 32 != row) return;
+  if (p && keys[p * {PIECE} - 1] >> 32 == row) return;
+  {wide} sum = parts[(2 * p + 1) * {width} + w];
+  for (long long q = p + 2; q * {PIECE} < {count}; ++q) {{
+    if (keys[q * {PIECE}] >> 32 != row) break;
+    sum += parts[2 * q * {width} + w];
+  }}
+  y[{updates.target}] = {result};"""
 
 
 def _in_line(node: Node, length: int) -> tuple[str, str]:
