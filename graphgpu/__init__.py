@@ -13,7 +13,7 @@
 
 from typing import TYPE_CHECKING
 
-from graphgpu import control, errors, gradient, ops
+from graphgpu import control, errors, gradient, ops, sequences
 from graphgpu import data as data
 from graphgpu import draw as draw
 from graphgpu import interop as interop
@@ -49,6 +49,7 @@ from graphgpu.graph import state as state
 from graphgpu.ops import *
 from graphgpu.saving import load as load
 from graphgpu.saving import save as save
+from graphgpu.sequences import *
 from graphgpu.types import TensorType as TensorType
 from graphgpu.types import TupleType as TupleType
 
@@ -90,6 +91,6 @@ if not TYPE_CHECKING:  # type checkers follow the imports above
         "state",
         "testing",
     ]
-    for part in (control, errors, gradient, ops):
+    for part in (control, errors, gradient, ops, sequences):
         __all__ += part.__all__
     del part

@@ -68,6 +68,11 @@ _in_precision = click.option(
     help="The run folder.  [default: runs/RECIPE-1, -2, ...]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    help="Stop after so many epochs without a lower held-out loss, and keep the best.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @_on_device
 @_in_precision
@@ -82,6 +87,7 @@ def train(
     data: Path | None,
     out: Path | None,
     epochs: int | None,
+    patience: int | None,
     seed: int,
     device: str,
     precision: str,
@@ -102,6 +108,7 @@ def train(
         console=Console(),
         precision=precision,
         deterministic=deterministic,
+        patience=patience,
     )
     if history.interrupted:
         sys.exit(130)

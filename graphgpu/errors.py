@@ -49,6 +49,8 @@ class GraphError(GraphGPUError):
 
     located: bool = False
     """Whether the message already names the operation and the user's line."""
+    reason: str = ""
+    """What was expected: the message before it was located."""
 
 
 class ShapeError(GraphError, ValueError):

@@ -9,11 +9,19 @@ from typing import Any, final
 
 import numpy as np
 
+from graphgpu.control.loop import Scan
 from graphgpu.dtypes import Array, is_floating
 from graphgpu.errors import NonFiniteError
-from graphgpu.graph import Operation, Parameter, Variable, describe
+from graphgpu.graph import (
+    Constant,
+    Operation,
+    Parameter,
+    Subgraph,
+    Variable,
+    describe,
+)
 
-__all__ = ["Range", "blame", "blame_leaf", "labelled"]
+__all__ = ["Range", "blame", "blame_in_loop", "blame_leaf", "labelled"]
 
 
 @final
@@ -102,6 +110,43 @@ def blame_leaf(variable: Variable, array: Array) -> NonFiniteError | None:
         return None
     rest = "it did so before the program ran"
     return _error(variable, None, "holds", array, bad, rest, ())
+
+
+def blame_in_loop(loop: Scan, inputs: Sequence[Any]) -> NonFiniteError | None:
+    """Return the error that names a node of a loop's body, and the iteration.
+
+    The iterations are computed again, up to the first that is not finite.
+    """
+    for i, arrays in loop.replay(inputs):
+        error = _blame_in_body(loop.body, arrays)
+        if error is not None:
+            where = f"in iteration {i} of a {loop.word} of {loop.length}"
+            found = NonFiniteError(f"{error}, {where}")
+            found.variable, found.index = error.variable, error.index
+            found.inputs = error.inputs
+            return found
+    return None
+
+
+def _blame_in_body(body: Subgraph, arrays: Sequence[Any]) -> NonFiniteError | None:
+    numbers = [v for v in body.variables if isinstance(v, Constant)]
+    values: dict[Variable, Any] = {v: v.value for v in numbers}
+    values.update(zip(body.inputs, arrays, strict=True))
+    with np.errstate(all="ignore"):
+        for variable, operation, _ in body.steps:
+            given = [values[v] for v in variable.inputs]
+            value = values[variable] = operation.numpy(*given)
+            outputs = value if isinstance(value, tuple) else (np.asarray(value),)
+            named = [
+                (labelled(v), g if isinstance(g, tuple) else np.asarray(g))
+                for v, g in zip(variable.inputs, given, strict=True)
+            ]
+            error = blame(variable, operation, outputs, named)
+            if error is not None and isinstance(operation, Scan):
+                error = blame_in_loop(operation, given) or error
+            if error is not None:
+                return error
+    return None
 
 
 def _error(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, final
 
-__all__ = ["claimed", "held_interrupts"]
+__all__ = ["claimed", "held_interrupts", "raise_if_stopped", "stopped_by"]
 
 # The functions of C that signal's own wrap in conversions to enums: as long as a step.
 _set_handler: Any = getattr(signal.signal, "__wrapped__", signal.signal)
@@ -51,6 +51,36 @@ class held_interrupts:  # noqa: N801 - a context manager reads like a function
             _set_handler(signal.SIGINT, self._handler)
             if self._came:
                 self._handler(*self._came[-1])
+
+
+_thread = threading.local()
+
+
+@final
+class stopped_by:  # noqa: N801
+    """Let what a thread computes within the block be stopped from another one."""
+
+    __slots__ = ("_asked", "_before")
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self._asked = asked
+
+    def __enter__(self) -> None:
+        self._before = getattr(_thread, "asked", None)
+        _thread.asked = self._asked
+
+    def __exit__(self, *error: object) -> None:
+        _thread.asked = self._before
+
+
+def raise_if_stopped() -> None:
+    """Raise KeyboardInterrupt if this thread is to stop: what may not end, asks.
+
+    The main thread need not ask: Python interrupts it.
+    """
+    asked = getattr(_thread, "asked", None)
+    if asked is not None and asked():
+        raise KeyboardInterrupt
 
 
 # Of locks as they are made; by map, since a step may take some hundred.

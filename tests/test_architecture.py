@@ -14,13 +14,14 @@ ROOT = Path(graphgpu.__file__).parent
 # Each part may import those above it; parts on one line do not import each other.
 LAYERS = [
     ["errors"],
-    ["dims", "dtypes", "optional"],
+    ["dims", "dtypes", "optional", "interrupts"],
     ["types"],
     ["graph"],
     ["ops"],
     ["gradient"],
     ["control"],
-    ["schedule", "memory", "order", "bytesize", "interrupts", "garbage", "reference"],
+    ["sequences"],
+    ["schedule", "memory", "order", "bytesize", "garbage", "reference"],
     ["rewrite"],
     ["binding", "plan", "finite"],
     ["nodes", "request"],

@@ -154,3 +154,20 @@ def test_data_for_the_bundled_digits_is_refused(run, tmp_path):
 def test_a_device_that_is_not_there_leaves_no_folder(run, tmp_path):
     assert run("train", "digits", "--device", "cuda").exit_code == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_patience_ends_training_and_keeps_the_best_epoch(run, tmp_path):
+    result = run("train", "digits", "--epochs", "2", "--patience", "1")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "runs" / "digits-1"
+    history = json.loads((folder / "history.json").read_text())
+    losses = [e["test_loss"] for e in history["epochs"]]
+    assert history["settings"]["patience"] == 1
+    assert history["kept_epoch"] == 1 + losses.index(min(losses))
+    assert f"kept the parameters of epoch {history['kept_epoch']}" in result.output
+
+
+def test_a_patience_of_no_epochs_is_refused(run):
+    result = run("train", "digits", "--patience", "0")
+    assert result.exit_code == 2
+    assert "--patience" in result.output

@@ -9,7 +9,8 @@ On the CPU, the rows of nets time one training step (forward, backward, SGD with
 momentum) in float32: graphgpu and its peers take turns in one process on two CPUs, in
 a process without settings of BLAS and of threads.  The way to the first loss and a
 step's peak memory are each peer's in a fresh process.  The rows of graphs tell what
-building, differentiating and compiling cost.
+building, differentiating and compiling cost.  The row ``modules`` times single
+functions and layers beside PyTorch's, forward and gradient, each with one thread.
 
 Peers are no dependency: ``pip install "graphgpu[bench]"``.  Times are of this
 machine as it is now: compare those of one run only, and leave it idle.
@@ -30,12 +31,13 @@ from benchmarks.gpu import peers as gpu_peers
 from benchmarks.gpu import run as gpu
 from benchmarks.graphs import GRAPHS
 from benchmarks.machine import conditions, keep_to_two_cores
+from benchmarks.modules import MODULES
 from benchmarks.nets import NETS
 from rich.console import Console
 
 from graphgpu.backends import cuda_state
 
-ROWS = [*NETS, *GRAPHS]
+ROWS = [*NETS, *GRAPHS, "modules"]
 BUSY = 0.5
 """The load average above which the machine is doing something else."""
 # A terminal knows its width; a file or a pipe takes whole tables.
@@ -174,7 +176,9 @@ def _measure(rows: list[str], names: list[str], options: argparse.Namespace) -> 
     for row in rows:
         CONSOLE.print(f"measuring {row} ...", style="dim")
         try:
-            if row in GRAPHS:
+            if row == "modules":
+                found["modules"] = _modules(names, options, failures)
+            elif row in GRAPHS:
                 found["graphs"][row] = worker.ask(__file__, "graph", row=row)
             else:
                 machine, figures = _net(row, names, options, failures)
@@ -188,6 +192,23 @@ def _measure(rows: list[str], names: list[str], options: argparse.Namespace) -> 
     for failure in failures:
         CONSOLE.print(failure, style="red", markup=False)
     return len(failures)
+
+
+def _modules(
+    names: list[str], options: argparse.Namespace, failures: list[str]
+) -> dict[str, Any]:
+    """Return the seconds of all modules by peer; append failures."""
+    timed = worker.ask(
+        __file__,
+        "modules",
+        names=list(MODULES),
+        torch="torch-default" in names,
+        rounds=min(options.rounds, 3),
+        seconds=min(options.seconds, 0.05),
+    )
+    failures += [f"{name}, torch: {why}" for name, why in timed["failed"].items()]
+    seconds: dict[str, Any] = timed["seconds"]
+    return seconds
 
 
 def _net(
@@ -210,6 +231,8 @@ def _net(
 def _show(found: dict[str, Any]) -> None:
     for name, figures in found["graphs"].items():
         CONSOLE.print(report.figures_table(name, figures))
+    if "modules" in found:
+        CONSOLE.print(report.modules_table(found["modules"]))
     if found["nets"]:
         CONSOLE.print(report.nets_table(found["nets"]))
         for line in report.machine_lines(found["machine"]):

@@ -374,7 +374,7 @@ def _blocked(graph: Graph, target: Variable, constant: set[Variable]) -> str:
                 for index, parent in enumerate(consumer.inputs)
             )
             if not passes:
-                blocking = blocking or consumer
+                blocking = consumer if blocking is None else blocking
             elif consumer not in reached:
                 reached.add(consumer)
                 stack.append(consumer)

@@ -376,7 +376,7 @@ def located(
         parts.append("got " + " and ".join(str(v.type) for v in inputs))
     parts.append(f"created at {here()}")
     result = type(error)("; ".join(parts))
-    result.located = True
+    result.located, result.reason = True, str(error)
     return result
 
 

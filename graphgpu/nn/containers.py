@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias, final, overload
 
 from graphgpu.graph import Variable
-from graphgpu.nn.layer import Function, Layer
+from graphgpu.nn.function import Function
+from graphgpu.nn.layer import Layer
 from graphgpu.ops.requirements import of_shape
 
 __all__ = ["Residual", "Sequential"]
@@ -110,6 +111,6 @@ class Residual(Layer):
 
     def forward(self, x: Variable, *, training: bool) -> Variable:
         """Return the sum of both branches, which must be of one shape."""
-        body = self.body(x, training=training)
+        body: Variable = self.body(x, training=training)
         skip = x if self.shortcut is None else self.shortcut(x, training=training)
         return of_shape(self.title(), "a shortcut", skip, body.shape) + body

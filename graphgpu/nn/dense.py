@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
+import numpy as np
+
+from graphgpu.dtypes import Array
 from graphgpu.graph import Variable
-from graphgpu.nn.init import Initializer, glorot_uniform, normal, zeros
+from graphgpu.nn.init import Fans, Initializer, glorot_uniform, normal, zeros
 from graphgpu.nn.layer import Layer
+from graphgpu.ops.arithmetic import remainder
+from graphgpu.ops.comparison import equal, where
+from graphgpu.ops.elementwise import cast
 from graphgpu.ops.indexing import take
+from graphgpu.ops.markers import stop_gradient
 from graphgpu.ops.matrix_product import matmul
+from graphgpu.ops.shape import expand_dims
 
 __all__ = ["Dense", "Embedding"]
 
@@ -90,12 +98,22 @@ class Embedding(Layer):
 
     The table is of shape (num_embeddings, embedding_dim), initially N(0, 1).  An
     integer that is out of range is an error when the program runs; -1 is the last
-    row, as in NumPy.
+    row, as in NumPy.  The row of ``padding_idx`` is 0 at first and gets no gradient
+    from this layer: it stands for what is no token.
 
     >>> import graphgpu as gg
-    >>> layer = gg.nn.Embedding(100, 8)
+    >>> layer = gg.nn.Embedding(100, 8, padding_idx=0)
     >>> layer(gg.placeholder("tokens", ("batch", 12), "int64")).type
     float32[batch,12,8]
+
+    Raises
+    ------
+    GraphError
+        A size is no int > 0; the padding is no row.
+    DTypeError
+        When called: the indices are no integers.
+    ComputeError
+        In a program: an index is out of range.
     """
 
     shown = ("num_embeddings", "embedding_dim")
@@ -104,6 +122,7 @@ class Embedding(Layer):
         self,
         num_embeddings: int,
         embedding_dim: int,
+        padding_idx: int | None = None,
         *,
         weight_init: Initializer | None = None,
         dtype: object = "float32",
@@ -112,11 +131,37 @@ class Embedding(Layer):
         super().__init__(name=name)
         self.num_embeddings = self.positive("num_embeddings", num_embeddings)
         self.embedding_dim = self.positive("embedding_dim", embedding_dim)
+        if padding_idx is not None and padding_idx not in range(num_embeddings):
+            self.reject(
+                f"expected padding_idx to be a row from 0 to {num_embeddings - 1}, or "
+                f"None; got {padding_idx!r}"
+            )
+        self.padding_idx = padding_idx
         shape = (num_embeddings, embedding_dim)
         self.weight = self.new_parameter(
-            "weight", shape, weight_init or normal(), dtype=dtype
+            "weight", shape, self._first(weight_init or normal()), dtype=dtype
         )
+
+    def _first(self, initializer: Initializer) -> Initializer:
+        """Return the initialiser, with zeros where the padding is."""
+        if self.padding_idx is None:
+            return initializer
+
+        def values(
+            random: np.random.Generator, shape: tuple[int, ...], fans: Fans
+        ) -> Array:
+            found = np.array(initializer(random, shape, fans))
+            if found.shape == shape:
+                found[self.padding_idx] = 0
+            return found
+
+        return values
 
     def forward(self, indices: Variable, *, training: bool) -> Variable:
         """Return the rows of the table."""
-        return take(self.weight, indices, axis=0)
+        rows = take(self.weight, indices, axis=0)
+        if self.padding_idx is None:
+            return rows
+        row = remainder(cast(indices, "int64"), self.num_embeddings)
+        padding = expand_dims(equal(row, self.padding_idx), -1)
+        return where(padding, stop_gradient(rows), rows)

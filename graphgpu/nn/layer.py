@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from textwrap import indent
-from typing import Any, ClassVar, NoReturn, final
+from typing import Any, ClassVar, NoReturn, Self, final
 
 import numpy as np
 
@@ -30,8 +28,10 @@ from graphgpu.graph import (
     state,
 )
 from graphgpu.nn.init import Fans, Initializer, fans_of, generator
+from graphgpu.nn.names import checked_name, joined, snake_case
+from graphgpu.types import Type
 
-__all__ = ["Function", "Layer"]
+__all__ = ["Layer"]
 
 
 class Layer(ABC):
@@ -70,6 +70,7 @@ class Layer(ABC):
         "_adopted",
         "_created",
         "_is_part",
+        "_transforms",
         "is_named",
         "name",
         "path",
@@ -89,22 +90,25 @@ class Layer(ABC):
         self._created: list[Stored] = []
         self._adopted: list[Layer] = []
         self._is_part = False
+        self._transforms: dict[str, _Transforms] = {}
         self.is_named = name is not None
-        self.name = self.default_name() if name is None else _checked_name(name)
-        self.path = _joined(current().path, self.name)
+        self.name = self.default_name() if name is None else checked_name(name)
+        self.path = joined(current().path, self.name)
         self.trace = here()
 
     def default_name(self) -> str:
         """Return the name of a layer that was given none."""
-        return _snake_case(type(self).__name__)
+        return snake_case(type(self).__name__)
 
     @abstractmethod
-    def forward(self, *args: Any, **kwargs: Any) -> Variable:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Build the graph of the layer: ``forward(self, x, *, training)``."""
 
     @final
-    def __call__(self, *inputs: Operand, training: bool = False) -> Variable:
+    def __call__(self, *inputs: Operand, training: bool = False, **options: Any) -> Any:
         """Return the layer's output for its inputs: for training, or for inference.
+
+        What the layer's ``forward`` takes beyond, a mask say, is given by name.
 
         Raises
         ------
@@ -115,7 +119,8 @@ class Layer(ABC):
         variables = [as_variable(x) for x in inputs]
         with inside(replace(current(), path=self.path)):
             try:
-                return self.forward(*variables, training=training)
+                layer = self._transformed(training) if self._transforms else self
+                return layer.forward(*variables, training=training, **options)
             except GraphError as error:
                 if not error.located:
                     raise located(error, self.title(), variables) from None
@@ -175,6 +180,111 @@ class Layer(ABC):
         self._created.append(made)
         return made
 
+    # --- parameters that are functions of others
+
+    def transform(self, attribute: str, function: Layer) -> Self:
+        """Let calls use w = H(u) for a parameter u of the layer; return the layer.
+
+        ``function``, H, is a layer that is given u, and the flag ``training``, and
+        returns what has the type of u.  It becomes a part, ``weight_transform`` for
+        the attribute ``weight``, with the parameters and the state that it has of
+        its own.  The attribute is u as before: what is initialised, trained and
+        saved.  :meth:`value` builds w.  A further transform applies to the result.
+
+        >>> import graphgpu as gg
+        >>> positive = gg.nn.Function(gg.exp)
+        >>> layer = gg.nn.Dense(1, 1, False).transform("weight", positive)
+        >>> layer.weight.value = [[0.0]]
+        >>> gg.evaluate(layer(gg.constant([[3.0]])))
+        array([[3.]], dtype=float32)
+
+        Raises
+        ------
+        GraphError
+            The attribute is no parameter, or the function no layer; when the layer is
+            called, if w has another type.
+        """
+        transforms = self._transforms_of(attribute)
+        self._require_layer(function)
+        count = len(transforms.places) + 1
+        place = f"{attribute}_transform{count if count > 1 else ''}"
+        setattr(self, place, function)
+        transforms.places.append(place)
+        self._transforms[attribute] = transforms
+        return self
+
+    def replace(self, attribute: str, function: Layer) -> Self:
+        """Let calls use w = H() in place of a parameter; return the layer.
+
+        ``function``, H, is a layer that is called with no inputs, and the flag
+        ``training``, and returns what has the parameter's type: made of parameters
+        of its own (*a hypernetwork*) or of other layers' (*tying*).  It takes the
+        parameter's place as the attribute, and the parameter is no longer one of
+        the layer's.
+
+        Raises
+        ------
+        GraphError
+            The attribute is no parameter, or the function no layer; when the layer is
+            called, if w has another type.
+        """
+        transforms = self._transforms_of(attribute)
+        self._require_layer(function)
+        setattr(self, attribute, function)
+        self._transforms[attribute] = transforms
+        return self
+
+    def value(self, attribute: str, *, training: bool = False) -> Variable:
+        """Return what calls use for a parameter: itself, or a function of others."""
+        transforms = self._transforms_of(attribute)
+        value = vars(self)[attribute]
+        if isinstance(value, Layer):
+            value = value(training=training)
+        for place in transforms.places:
+            value = vars(self)[place](value, training=training)
+        if value.type != transforms.type:
+            raise GraphError(
+                f"expected {attribute} to become {transforms.type}; its transform "
+                f"returned {value.type}"
+            )
+        return value  # type: ignore[no-any-return]
+
+    def made_of(self, attribute: str) -> list[Stored]:
+        """Return the parameters and states that a parameter's :meth:`value` reads."""
+        places = [attribute, *self._transforms_of(attribute).places]
+        found: list[Stored] = []
+        for value in (vars(self)[place] for place in places):
+            found += value._stored() if isinstance(value, Layer) else [value]
+        return found
+
+    def _require_layer(self, function: object) -> None:
+        if not isinstance(function, Layer):
+            self.reject(
+                "expected a layer as the function; wrap one of variables as "
+                f"gg.nn.Function; got {function!r}"
+            )
+
+    def _transforms_of(self, attribute: str) -> _Transforms:
+        if attribute in self._transforms:
+            return self._transforms[attribute]
+        value = vars(self).get(attribute)
+        if not isinstance(value, Parameter):
+            names = [n for n, v in vars(self).items() if isinstance(v, Parameter)]
+            self.reject(
+                f"expected the name of a parameter, one of {names}; got {attribute!r}"
+            )
+        return _Transforms(value.type)
+
+    def _transformed(self, training: bool) -> Layer:
+        """Return the same layer, with variables where its parameters are functions."""
+        same: Layer = object.__new__(type(self))
+        for slot in Layer.__slots__[2:]:
+            object.__setattr__(same, slot, getattr(self, slot))
+        vars(same).update(vars(self))
+        for attribute in self._transforms:
+            vars(same)[attribute] = self.value(attribute, training=training)
+        return same
+
     def _stored(self) -> Iterator[Stored]:
         for place, value in vars(self).items():
             for _, member in _members(place, value):
@@ -206,10 +316,10 @@ class Layer(ABC):
             return
         part._is_part = True
         if rename or not part.is_named:
-            part.name = _checked_name(name) if rename else name
+            part.name = checked_name(name) if rename else name
             part.is_named = rename
         self._adopted.append(part)
-        part._move(_joined(self.path, part.name))
+        part._move(joined(self.path, part.name))
 
     def _move(self, path: str) -> None:
         """Take another path, with what was made by the layer and its parts."""
@@ -217,7 +327,13 @@ class Layer(ABC):
         for variable in self._created:
             variable.context = replace(variable.context, path=path)
         for part in self._adopted:
-            part._move(_joined(path, part.name))
+            part._move(joined(path, part.name))
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise GraphError(
+            f"{self.title()}, cannot be copied or pickled: its parameters are nodes of "
+            "graphs; make another layer, and save and load their values or assign them"
+        )
 
     # --- how it prints and complains
 
@@ -236,6 +352,13 @@ class Layer(ABC):
         """Return a size that the layer is made with, if it is an int > 0."""
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             self.reject(f"expected {what} to be an int > 0, got {value!r}")
+        return value
+
+    def at_least_zero(self, what: str, value: float) -> float:
+        """Return a number that the layer is made with, if it is finite and >= 0."""
+        is_number = isinstance(value, int | float | np.number)
+        if not is_number or isinstance(value, bool) or not 0 <= value < np.inf:
+            self.reject(f"expected {what} to be a number >= 0, got {value!r}")
         return value
 
     def require_size(self, x: Variable, axis: int, size: int, what: str) -> None:
@@ -257,43 +380,12 @@ class Layer(ABC):
         return f"layer {self.path!r}, {self._call()}, made at {self.trace}"
 
 
-class Function(Layer):
-    """A function of variables as a layer: ``Function(gg.relu)``.
+@dataclass(slots=True)
+class _Transforms:
+    """The type of a parameter, and the attributes whose layers make w of it."""
 
-    >>> import graphgpu as gg
-    >>> layer = gg.nn.Function(gg.relu)
-    >>> layer(gg.placeholder("x", ("batch", 3))).path
-    'relu/relu'
-    """
-
-    def __init__(
-        self, function: Callable[..., Variable], *, name: str | None = None
-    ) -> None:
-        self.function = function
-        super().__init__(name=name)
-        if isinstance(function, type):
-            self.reject(
-                f"expected a function of variables or a layer, got the class "
-                f"{function.__name__}; did you mean {function.__name__}()?"
-            )
-        if isinstance(function, Layer) or not callable(function):
-            self.reject(f"expected a function of variables, got {function!r}")
-
-    def default_name(self) -> str:
-        """Return the function's name, if it has one."""
-        name = self._function_name()
-        return name if name.isidentifier() else super().default_name()
-
-    def _function_name(self) -> str:
-        return str(getattr(self.function, "__name__", ""))
-
-    def _call(self) -> str:
-        inner = self._function_name() if type(self) is Function else ""
-        return f"{type(self).__name__}({inner})"
-
-    def forward(self, *inputs: Variable, training: bool) -> Variable:
-        """Return the function of the inputs."""
-        return self.function(*inputs)
+    type: Type
+    places: list[str] = field(default_factory=list)
 
 
 def _members(name: str, value: Any) -> Iterator[tuple[str, Layer | Stored]]:
@@ -306,18 +398,3 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Layer | Stored]]:
     elif isinstance(value, dict):
         for key, entry in value.items():
             yield from _members(f"{name}/{key}", entry)
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}/{name}" if path and name else path or name
-
-
-def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not name or "/" in name:
-        raise GraphError(f"a layer's name is a word without a slash; got {name!r}")
-    return name
-
-
-@cache
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -327,7 +327,22 @@ def negative(x: Operand) -> Variable:
 
 
 def abs(x: Operand) -> Variable:
-    """Return |x|; the derivative at 0 is 0."""
+    """Return |x|; the derivative at 0 is 0.
+
+    As an activation, absolute value rectification: *Deep Learning*, section 6.3.1.
+
+    Properties
+    ----------
+    formula : abs(x)
+    derivative : sign(x)
+    range : [0, inf)
+    monotone : no
+    kinks : 0 (slope 0)
+    saturates : none
+    scale : f(a * x) == a * f(x)
+    shift : none
+    symmetry : f(-x) == f(x)
+    """
     return unary(Abs(), x)
 
 

@@ -12,6 +12,8 @@ from graphgpu.ops.convolution_operations import (
     ConvolutionInputGradient,
 )
 from graphgpu.ops.elementwise import operands_of
+from graphgpu.ops.repeating import flip
+from graphgpu.ops.requirements import Naming
 from graphgpu.ops.windows import (
     Padding,
     Pairs,
@@ -47,7 +49,7 @@ def conv1d(
 
     The weight has the axes O, C / groups, S.  As :func:`conv2d`.
     """
-    return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
+    return convolved(1, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
@@ -67,7 +69,9 @@ def conv2d(
         y[n, o, p, q] = b[o] + Σ_c Σ_r Σ_s w[o, c, r, s]
                         x[n, c, p stride - before + r dilation, q ... + s dilation]
 
-    and P = ⌊(H + before + after - dilation (R - 1) - 1) / stride⌋ + 1.
+    and P = ⌊(H + before + after - dilation (R - 1) - 1) / stride⌋ + 1.  As
+    everywhere in deep learning, this is the cross-correlation (*Deep Learning*,
+    equation 9.6); :func:`true_conv2d` flips the kernels.
 
     Parameters
     ----------
@@ -77,8 +81,9 @@ def conv2d(
         An int, or one for each spatial axis.
     padding
         Zeros around the image: an int, an int or a pair (before, after) for
-        each spatial axis, ``"valid"`` for none, or ``"same"`` for as many as
-        make P = ⌈H / stride⌉, an odd one after.
+        each spatial axis, ``"valid"`` for none, ``"same"`` for as many as make
+        P = ⌈H / stride⌉, an odd one after, or ``"full"`` for dilation (R - 1) on
+        both sides: with stride 1, P = H + dilation (R - 1), every overlap.
     groups
         The channels are split into so many parts that do not mix; the kernels
         likewise.
@@ -99,7 +104,7 @@ def conv2d(
     >>> gg.conv2d(x, w, stride=2, padding="same").type
     float32[batch,16,(h + 1)//2,16]
     """
-    return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
+    return convolved(2, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv3d(
@@ -115,7 +120,7 @@ def conv3d(
 
     The weight has the axes O, C / groups and three more.  As :func:`conv2d`.
     """
-    return _convolve(3, x, weight, bias, stride, padding, dilation, groups)
+    return convolved(3, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose1d(
@@ -199,7 +204,7 @@ def conv_transpose3d(
     )
 
 
-def _convolve(
+def convolved(
     axes: int,
     x: Operand,
     weight: Operand,
@@ -208,20 +213,27 @@ def _convolve(
     padding: Padding,
     dilation: Ints,
     groups: int,
+    flipped: bool = False,
 ) -> Variable:
-    """Return the convolution over some spatial axes, with its bias."""
-    call = _call(f"conv{axes}d", stride, padding, dilation, groups)
+    """Return the convolution over some spatial axes, with its bias.
+
+    The kernels may be flipped: with padding "same", an odd zero then comes before.
+    """
+    name = f"{'true_' if flipped else ''}conv{axes}d"
+    call = _call(name, stride, padding, dilation, groups)
     given = operands_of(call, x, weight, *([] if bias is None else [bias]))
-    try:
+    with Naming(call, given):
         sizes, kernel = _spatial_sizes(axes, given)
         strides = per_axis("stride", stride, axes, 1)
         dilations = per_axis("dilation", dilation, axes, 1)
         pairs = padding_pairs(padding, sizes, kernel, strides, dilations)
         (parts,) = per_axis("groups", groups, 1, 1)
+        kernels = given[1]
+        if flipped:
+            kernels = flip(kernels, tuple(range(2, axes + 2)))
+            pairs = tuple(p[::-1] for p in pairs) if padding == "same" else pairs
         operation = Convolution(strides, pairs, dilations, parts)
-        return _with_bias(apply(operation, *given[:2]), given[2:])
-    except GraphError as error:
-        raise located(error, call, given) from None
+        return _with_bias(apply(operation, given[0], kernels), given[2:])
 
 
 def _convolve_transposed(

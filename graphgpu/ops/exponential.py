@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graphgpu.graph import Operand, Variable
 from graphgpu.ops.elementwise import Pull, Unary, unary
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "log2", "log10"]
+__all__ = ["erf", "erfc", "exp", "expm1", "log", "log1p", "log2", "log10"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,18 @@ class Erf(Unary):
         return (2 / math.sqrt(math.pi)) * exp(-(x * x))
 
 
+@dataclass(frozen=True, slots=True)
+class Erfc(Unary):
+    """1 - erf x, accurate where it is small."""
+
+    expression = "erfc(x)"
+    lowest_kind = 2
+
+    def derivative(self, x: Variable, y: Variable) -> Variable:
+        """Return -2/√π e^(-x²)."""
+        return (-2 / math.sqrt(math.pi)) * exp(-(x * x))
+
+
 def exp(x: Operand) -> Variable:
     """Return e^x.
 
@@ -142,3 +154,13 @@ def log10(x: Operand) -> Variable:
 def erf(x: Operand) -> Variable:
     """Return the error function, 2/√π ∫ e^(-t²) dt from 0 to x."""
     return unary(Erf(), x)
+
+
+def erfc(x: Operand) -> Variable:
+    """Return the complementary error function 1 - erf x, accurate where it is small.
+
+    >>> import graphgpu as gg
+    >>> gg.evaluate(gg.erfc(gg.constant([0.0, 9.0])))
+    array([1.0000000e+00, 4.1370317e-37], dtype=float32)
+    """
+    return unary(Erfc(), x)

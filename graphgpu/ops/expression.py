@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphgpu.errors import GraphError
-from graphgpu.ops.special import erf
+from graphgpu.ops.special import erf, erfc, normcdf
 
 __all__ = ["PRIMITIVES", "Apply", "Literal", "Name", "Tree", "numpy_function", "parse"]
 
@@ -31,7 +31,7 @@ PRIMITIVES: dict[str, Callable[..., Any]] = {
         "logical_or logical_xor logical_not isnan isinf isfinite signbit copysign "
         "where hypot fmod"
     ).split()
-} | {"erf": erf}
+} | {"erf": erf, "erfc": erfc, "normcdf": normcdf}
 """The functions that an expression may call, each with its NumPy meaning."""
 
 _OPERATORS: dict[type[ast.AST], str] = {

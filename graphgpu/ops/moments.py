@@ -12,11 +12,14 @@ from graphgpu.dims import Size
 from graphgpu.dtypes import Array, accumulator, is_floating
 from graphgpu.errors import DTypeError, ShapeError
 from graphgpu.graph import Operand, Operation, Variable, apply, as_variable
+from graphgpu.ops.arithmetic import abs as absolute
 from graphgpu.ops.arithmetic import maximum, sqrt
 from graphgpu.ops.comparison import equal, where
 from graphgpu.ops.creation import size_of
 from graphgpu.ops.elementwise import cast
-from graphgpu.ops.reduction import Axis, axes_of
+from graphgpu.ops.norms import balancing
+from graphgpu.ops.reduction import Axis, axes_of, mean
+from graphgpu.ops.requirements import widened
 from graphgpu.ops.tuples import item
 from graphgpu.types import Guards, TensorType, TupleType, Type
 
@@ -141,10 +144,20 @@ def std(
 ) -> Variable:
     """Return the standard deviation, the root of :func:`var`.
 
-    Where it is 0, as of equal numbers, its gradient is taken to be 0.
+    Where it is 0, as of equal numbers, its gradient is taken to be 0.  It neither
+    overflows nor vanishes where its square, the variance, does.
+
+    >>> import graphgpu as gg
+    >>> gg.evaluate(gg.std(gg.constant([[1.0, 3.0], [2.0, 2.0]]), axis=1))
+    array([1., 0.], dtype=float32)
     """
     variable = as_variable(x)
+    if not is_floating(variable.dtype):
+        variable = cast(variable, "float32")
     axes = axes_of("std", variable, axis)
-    variance = var(variable, axes, keepdims, correction)
+    wide = widened(variable)
+    scale = balancing(mean(absolute(wide), axes, keepdims=True))
+    variance = var(wide * scale, axes, keepdims, correction)
     flat = equal(variance, 0)
-    return where(flat, 0, sqrt(where(flat, 1, variance)))
+    root = where(flat, 0, sqrt(where(flat, 1, variance)))
+    return cast(root / scale.reshape(root.shape), variable.dtype)

@@ -2,13 +2,19 @@
 
 Mean and variance come from :func:`~graphgpu.moments`, and the mean is subtracted
 before anything is scaled, so a mean much larger than the standard deviation
-costs no digits.  Halves are normalised in float32, then rounded.
+costs no digits.  Halves are normalised in float32, then rounded.  Except by batch
+normalisation, samples are brought near 1 by a power of two first: none is so large
+that its squares overflow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import pi, sqrt
+from typing import Literal
+
+import numpy as np
 
 from graphgpu.dims import Size
 from graphgpu.errors import GraphError, ShapeError
@@ -21,15 +27,21 @@ from graphgpu.graph import (
     inside,
     located,
 )
-from graphgpu.ops.arithmetic import maximum, rsqrt
+from graphgpu.ops.arithmetic import abs as absolute
+from graphgpu.ops.arithmetic import maximum, rsqrt, square
 from graphgpu.ops.creation import size_of
 from graphgpu.ops.elementwise import cast
 from graphgpu.ops.markers import with_state_update
 from graphgpu.ops.moments import moments
+from graphgpu.ops.norms import any_empty, balancing
+from graphgpu.ops.random import number_of
+from graphgpu.ops.reduction import mean as mean_of
 from graphgpu.ops.requirements import floating, of_shape, shape_text, widened
 from graphgpu.types import Shape, make_shape
 
-__all__ = ["batch_norm", "layer_norm"]
+__all__ = ["batch_norm", "layer_norm", "rms_norm"]
+
+Norm = Literal["l2", "l1"]
 
 
 def layer_norm(
@@ -57,20 +69,54 @@ def layer_norm(
         The last axes of x, or weight or bias, do not have that shape.
     """
     name = f"layer_norm(normalized_shape={normalized_shape})"
-    variable = floating(name, x)
-    shape = make_shape(normalized_shape)
-    first = variable.ndim - len(shape)
-    if not shape or first < 0:
-        error = ShapeError(f"expected x to end in the axes {shape_text(shape)}")
-        raise located(error, name, (variable,))
-    variable = of_shape(name, "x", variable, (*variable.shape[:first], *shape))
+    variable, shape = _ending_in(name, x, normalized_shape)
     wide = widened(variable)
-    mean, variance = moments(wide, tuple(range(first, variable.ndim)))
-    result = (wide - mean) * rsqrt(variance + eps)
+    result = standardized(wide, _last_axes(wide, shape), least_variance(name, eps))
     if weight is not None:
         result = result * _vector(name, "weight", weight, shape, wide)
     if bias is not None:
         result = result + _vector(name, "bias", bias, shape, wide)
+    return cast(result, variable.dtype)
+
+
+def rms_norm(
+    x: Operand,
+    normalized_shape: int | Size | str | Sequence[int | Size | str],
+    weight: Operand | None = None,
+    eps: float | None = None,
+) -> Variable:
+    """Return x / √(Σ x² / n + ε) · weight, by sample.
+
+    The mean of the squares is over the last axes, those of ``normalized_shape``,
+    which is also the shape of the weight; no mean is subtracted (Zhang and Sennrich,
+    "Root mean square layer normalization", 2019).  ε is by default the distance from
+    1 to the next number of the dtype of x.
+
+    >>> import graphgpu as gg
+    >>> gg.evaluate(gg.rms_norm(gg.constant([[1.0, 7.0], [1e30, 7e30]]), 2))
+    array([[0.2, 1.4],
+           [0.2, 1.4]], dtype=float32)
+
+    Raises
+    ------
+    ShapeError
+        The last axes of x, or the weight, do not have that shape.
+    """
+    name = f"rms_norm(normalized_shape={normalized_shape})"
+    variable, shape = _ending_in(name, x, normalized_shape)
+    wide = widened(variable)
+    axes = _last_axes(wide, shape)
+    distance = float(np.finfo(variable.dtype.name).eps)
+    added = least_variance(name, distance if eps is None else eps)
+    result = wide
+    if not any_empty(wide, axes):
+        size = mean_of(absolute(wide), axes, keepdims=True)
+        shrink = balancing(size, 1.0 if added else None)
+        scaled = wide * shrink
+        mean_square = mean_of(square(scaled), axes, keepdims=True)
+        result = scaled * rsqrt(mean_square + added * shrink * shrink)
+    if weight is not None:
+        result = result * _vector(name, "weight", weight, shape, wide)
     return cast(result, variable.dtype)
 
 
@@ -83,12 +129,21 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    norm: Norm = "l2",
 ) -> Variable:
     """Return (x - μ) / √(σ² + ε) · weight + bias, by channel: axis 1 of x.
 
     Ioffe and Szegedy, "Batch normalization", 2015.  In training, μ and σ² are the
     mean and the population variance over the batch and its positions, and
     gradients flow through them; else they are the running statistics.
+
+    With ``norm="l1"``, σ is √(π/2) times the mean of |x - μ|, which of normally
+    distributed x is their standard deviation too, and needs no squares of x (Hoffer,
+    Banner, Golan and Soudry, "Norm matters: efficient and accurate normalization
+    schemes in deep networks", 2018, section 4.1).
+
+    A variance that overflows (deviations beyond 1e19 in float32) gives no numbers.
 
     In training, the result carries updates of the running statistics, which
     :func:`~graphgpu.state_updates` collects for a program's ``updates``: they
@@ -111,13 +166,16 @@ def batch_norm(
         The part that the batch has in the new running statistics.
     eps
         ε, added to the variance.
+    norm
+        ``"l2"`` or ``"l1"``: how training finds σ.
 
     Raises
     ------
     ShapeError
         x has fewer than two axes, or a vector is not of shape (C,).
     GraphError
-        The running statistics are missing, or, in training, are no states.
+        The running statistics are missing, or, in training, are no states; the norm
+        is another.
 
     Examples
     --------
@@ -135,34 +193,82 @@ def batch_norm(
     if variable.ndim < 2:
         error = ShapeError("expected x of shape (N, C) or (N, C, d1, ...)")
         raise located(error, name, (variable,))
+    if norm not in ("l1", "l2"):
+        unknown = GraphError(f"expected norm 'l2' or 'l1', got {norm!r}")
+        raise located(unknown, name, (variable,))
+    eps = least_variance(name, eps)
     wide = widened(variable)
     states: list[tuple[State, Variable]] = []
     if training:
         axes = (0, *range(2, variable.ndim))
-        mean, variance = moments(wide, axes)
+        mean, variance, scale = _statistics(wide, axes, eps, norm)
+        unbiased = _unbiased(variance, wide, axes)
         states = [
             *_update(name, "running_mean", running_mean, mean, momentum),
-            *_update(
-                name,
-                "running_var",
-                running_var,
-                _unbiased(variance, wide, axes),
-                momentum,
-            ),
+            *_update(name, "running_var", running_var, unbiased, momentum),
         ]
     else:
-        mean = _by_channel(name, "running_mean", running_mean, wide)
-        variance = _by_channel(name, "running_var", running_var, wide)
-    scale = rsqrt(variance + eps)
+        mean = by_channel(name, "running_mean", running_mean, wide)
+        variance = by_channel(name, "running_var", running_var, wide)
+        scale = rsqrt(variance + eps)
     if weight is not None:
-        scale = scale * _by_channel(name, "weight", weight, wide)
+        scale = scale * by_channel(name, "weight", weight, wide)
     result = (wide - mean) * scale
     if bias is not None:
-        result = result + _by_channel(name, "bias", bias, wide)
+        result = result + by_channel(name, "bias", bias, wide)
     result = cast(result, variable.dtype)
     for state, value in states:
         result = with_state_update(result, state, value)
     return result
+
+
+def standardized(x: Variable, axes: tuple[int, ...], eps: float) -> Variable:
+    """Return (x - μ) / √(σ² + ε) over axes, of float32 or float64 numbers."""
+    if any_empty(x, axes):
+        return x
+    shrink = balancing(mean_of(absolute(x), axes, keepdims=True), 1.0)
+    scaled = x * shrink
+    mean, variance = moments(scaled, axes)
+    return (scaled - mean) * rsqrt(variance + eps * shrink * shrink)
+
+
+def least_variance(name: str, eps: float) -> float:
+    """Return what is added to variances: a finite number >= 0."""
+    number = number_of(f"{name}, {eps=}", eps)
+    if number < 0:
+        raise located(GraphError("expected eps >= 0"), f"{name}, {eps=}")
+    return number
+
+
+def _statistics(
+    x: Variable, axes: tuple[int, ...], eps: float, norm: Norm
+) -> tuple[Variable, Variable, Variable]:
+    """Return μ, σ² and 1 / √(σ² + ε), with σ as the norm says."""
+    if norm == "l2":
+        mean, variance = moments(x, axes)
+        return mean, variance, rsqrt(variance + eps)
+    mean = mean_of(x, axes, keepdims=True)
+    deviation = sqrt(pi / 2) * mean_of(absolute(x - mean), axes, keepdims=True)
+    shrink = balancing(deviation, 1.0 if eps else None)
+    inverse = shrink * rsqrt(square(deviation * shrink) + eps * shrink * shrink)
+    return mean, square(deviation), inverse
+
+
+def _ending_in(
+    name: str, x: Operand, normalized_shape: int | Size | str | Sequence[Size | str]
+) -> tuple[Variable, Shape]:
+    """Return x, which must have that shape in its last axes, and the shape."""
+    variable = floating(name, x)
+    shape = make_shape(normalized_shape)
+    first = variable.ndim - len(shape)
+    if not shape or first < 0:
+        error = ShapeError(f"expected x to end in the axes {shape_text(shape)}")
+        raise located(error, name, (variable,))
+    return of_shape(name, "x", variable, (*variable.shape[:first], *shape)), shape
+
+
+def _last_axes(x: Variable, shape: Shape) -> tuple[int, ...]:
+    return tuple(range(x.ndim - len(shape), x.ndim))
 
 
 def _update(
@@ -192,7 +298,7 @@ def _unbiased(variance: Variable, x: Variable, axes: tuple[int, ...]) -> Variabl
         return variance * (count / maximum(count - 1, 1))
 
 
-def _by_channel(name: str, what: str, value: Operand | None, x: Variable) -> Variable:
+def by_channel(name: str, what: str, value: Operand | None, x: Variable) -> Variable:
     """Return a vector of one value for each channel, so that it broadcasts to x."""
     if value is None:
         raise located(GraphError(f"expected {what}, got None"), name, (x,))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from graphgpu.dtypes import is_floating
 from graphgpu.errors import GraphError, ShapeError
 from graphgpu.graph import Operand, Variable, apply, as_variable, located
 from graphgpu.ops.adaptive_pooling import AdaptiveMaxPool
 from graphgpu.ops.elementwise import cast
-from graphgpu.ops.pooling_operations import AveragePool, MaxPool
+from graphgpu.ops.pooling_operations import AveragePool, MaxPool, MaxPoolIndices
 from graphgpu.ops.window_picks import Geometry
 from graphgpu.ops.windows import (
     AXES,
@@ -36,6 +36,27 @@ __all__ = [
 Ints = int | Sequence[int]
 
 
+@overload
+def max_pool1d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Variable: ...
+@overload
+def max_pool1d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Variable, Variable]: ...
 def max_pool1d(
     x: Operand,
     kernel_size: Ints,
@@ -43,14 +64,37 @@ def max_pool1d(
     padding: Padding = 0,
     dilation: Ints = 1,
     ceil_mode: bool = False,
-) -> Variable:
+    return_indices: bool = False,
+) -> Variable | tuple[Variable, Variable]:
     """Return the largest element of each window on x: N, C, W.
 
     As :func:`max_pool2d`.
     """
-    return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
+    geometry = (kernel_size, stride, padding, dilation)
+    return _max_pool(1, x, *geometry, ceil_mode, return_indices)
 
 
+@overload
+def max_pool2d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Variable: ...
+@overload
+def max_pool2d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Variable, Variable]: ...
 def max_pool2d(
     x: Operand,
     kernel_size: Ints,
@@ -58,7 +102,8 @@ def max_pool2d(
     padding: Padding = 0,
     dilation: Ints = 1,
     ceil_mode: bool = False,
-) -> Variable:
+    return_indices: bool = False,
+) -> Variable | tuple[Variable, Variable]:
     """Return the largest element of each window on images x: N, C, H, W.
 
     The result has the axes N, C, P, Q, and
@@ -80,6 +125,9 @@ def max_pool2d(
     ceil_mode
         Round P up: a last window may reach beyond the padding, but must start
         inside the image or the padding before it.
+    return_indices
+        Return also where each maximum lies, the first of equal ones, for
+        :func:`max_unpool2d`: its place h W + w in the image, an int32.
 
     Raises
     ------
@@ -94,9 +142,31 @@ def max_pool2d(
     >>> gg.evaluate(gg.max_pool2d(x, 2, stride=1))
     array([[[[4., 5.]]]], dtype=float32)
     """
-    return _max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode)
+    geometry = (kernel_size, stride, padding, dilation)
+    return _max_pool(2, x, *geometry, ceil_mode, return_indices)
 
 
+@overload
+def max_pool3d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Variable: ...
+@overload
+def max_pool3d(
+    x: Operand,
+    kernel_size: Ints,
+    stride: Ints | None = ...,
+    padding: Padding = ...,
+    dilation: Ints = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Variable, Variable]: ...
 def max_pool3d(
     x: Operand,
     kernel_size: Ints,
@@ -104,12 +174,14 @@ def max_pool3d(
     padding: Padding = 0,
     dilation: Ints = 1,
     ceil_mode: bool = False,
-) -> Variable:
+    return_indices: bool = False,
+) -> Variable | tuple[Variable, Variable]:
     """Return the largest element of each window on x: N, C, D, H, W.
 
     As :func:`max_pool2d`.
     """
-    return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode)
+    geometry = (kernel_size, stride, padding, dilation)
+    return _max_pool(3, x, *geometry, ceil_mode, return_indices)
 
 
 def avg_pool1d(
@@ -219,7 +291,8 @@ def _max_pool(
     padding: Padding,
     dilation: Ints,
     ceil_mode: bool,
-) -> Variable:
+    return_indices: bool,
+) -> Variable | tuple[Variable, Variable]:
     """Return the largest of each window over some spatial axes."""
     call = _call(f"max_pool{axes}d", kernel_size, stride, padding)
     variable = as_variable(x)
@@ -227,7 +300,10 @@ def _max_pool(
         geometry = _geometry(axes, variable, kernel_size, stride, padding, dilation)
     except GraphError as error:
         raise located(error, call, (variable,)) from None
-    return apply(MaxPool(*geometry, bool(ceil_mode)), variable)
+    largest = apply(MaxPool(*geometry, bool(ceil_mode)), variable)
+    if not return_indices:
+        return largest
+    return largest, apply(MaxPoolIndices(*geometry, bool(ceil_mode)), variable)
 
 
 def _avg_pool(

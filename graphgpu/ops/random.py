@@ -361,7 +361,8 @@ def number_of(name: str, value: object) -> float:
             "expected a number; scale and shift the result where it is a variable"
         )
         raise located(error, name, (value,))
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    array = isinstance(value, np.ndarray) and value.ndim > 0
+    if isinstance(value, bool) or array or not hasattr(value, "__float__"):
         raise located(DTypeError(f"expected a number; got {value!r}"), name)
     number = float(value)
     if not isfinite(number):

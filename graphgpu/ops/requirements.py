@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
 from graphgpu.dtypes import accumulator, is_floating
 from graphgpu.errors import DTypeError, GraphError, ShapeError
-from graphgpu.graph import Operand, Variable, as_variable, located
-from graphgpu.ops.elementwise import cast
+from graphgpu.graph import Operand, Variable, located
+from graphgpu.ops.elementwise import cast, operands_of
 from graphgpu.types import Shape
 
 __all__: list[str] = []
@@ -17,9 +21,27 @@ def require(name: str, holds: bool, given: str, expected: object) -> None:
         raise located(GraphError(f"expected {expected}"), f"{name}({given})")
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Errors of the operations that a function is made of name that function."""
+
+    name: str
+    operands: Sequence[Variable] = ()
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Raise an error about the graph again, as one of the function."""
+        if isinstance(error, GraphError):
+            again = type(error)(error.reason or str(error))
+            raise located(again, self.name, self.operands) from None
+
+
 def floating(name: str, x: Operand) -> Variable:
     """Return a variable, which must hold floating-point numbers."""
-    variable = as_variable(x)
+    (variable,) = operands_of(name, x)
     if not is_floating(variable.dtype):
         raise located(DTypeError("expected a floating-point dtype"), name, (variable,))
     return variable

@@ -170,7 +170,7 @@ class Tanh(Unary):
     lowest_kind = 2
 
     def derivative(self, x: Variable, y: Variable) -> Variable:
-        """Return 1 - tanh² x."""
+        """Return 1 - tanh² x, of the value that is there: x need not be kept."""
         return 1 - square(y)
 
 
@@ -279,7 +279,22 @@ def cosh(x: Operand) -> Variable:
 
 
 def tanh(x: Operand) -> Variable:
-    """Return the hyperbolic tangent, sinh x / cosh x."""
+    """Return the hyperbolic tangent, sinh x / cosh x = 2 σ(2x) - 1.
+
+    *Deep Learning*, section 6.3.2.
+
+    Properties
+    ----------
+    formula : (exp(x) - exp(-x)) / (exp(x) + exp(-x))
+    derivative : 1 - tanh(x) ** 2
+    range : (-1, 1)
+    monotone : strictly increasing
+    kinks : none
+    saturates : both
+    scale : none
+    shift : none
+    symmetry : f(-x) == -f(x)
+    """
     return unary(Tanh(), x)
 
 

@@ -56,12 +56,15 @@ def padding_pairs(
     Raises
     ------
     ShapeError
-        It is none of: an int, an int or a pair for each axis, "valid", "same".
+        It is none of: an int, an int or a pair for each axis, "valid", "same",
+        "full".
     """
+    spans = extents(kernel, dilation)
     if padding == "valid":
         padding = 0
+    if padding == "full":  # every window that overlaps the input
+        return tuple((span - 1, span - 1) for span in spans)
     if padding == "same":
-        spans = extents(kernel, dilation)
         zipped = zip(sizes, spans, stride, strict=True)
         return tuple(same_padding(*axis) for axis in zipped)
     axes = len(sizes)
@@ -72,7 +75,7 @@ def padding_pairs(
     ):
         raise ShapeError(
             "expected padding to be an int >= 0, an int or a pair (before, after) "
-            f"for each of {axes} axes, 'valid' or 'same'"
+            f"for each of {axes} axes, 'valid', 'same' or 'full'"
         )
     return tuple((int(before), int(after)) for before, after in pairs)
 
@@ -248,8 +251,9 @@ def compact(values: tuple[Any, ...]) -> Any:
 
 
 def _compact_pairs(pairs: Pairs) -> Any:
-    if any(isinstance(size, Dim) for pair in pairs for size in pair):
-        return "'same'"  # all other padding is made of numbers
+    named = any(isinstance(size, Dim) for pair in pairs for size in pair)
+    if named and any(before != after for before, after in pairs):
+        return "'same'"  # all other padding is the same before and after, or known
     if all(before == after for before, after in pairs):
         return compact(tuple(before for before, _ in pairs))
     return tuple(b if b == a else (b, a) for b, a in pairs)

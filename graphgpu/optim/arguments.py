@@ -12,26 +12,8 @@ __all__ = [
     "check_free",
     "checked_gradients",
     "checked_others",
-    "checked_parameters",
+    "shown",
 ]
-
-
-def checked_parameters(parameters: Any) -> list[Parameter]:
-    """Return the parameters that are trained, each once."""
-    if isinstance(parameters, Variable):
-        raise GraphError(f"expected a list of parameters; got {describe(parameters)}")
-    listed: list[Parameter] = []
-    for parameter in parameters:
-        if not isinstance(parameter, Parameter):
-            raise GraphError(
-                f"only parameters are trained; got {_shown(parameter)}; "
-                "use gg.parameter for it"
-            )
-        listed.append(parameter)
-    if len(set(listed)) != len(listed):
-        twice = next(p for p in listed if listed.count(p) > 1)
-        raise GraphError(f"{describe(twice)} is among the parameters twice")
-    return listed
 
 
 def checked_gradients(
@@ -61,11 +43,11 @@ def checked_others(also: Any) -> dict[Stored, Any]:
     expected = "also is a dict of parameters or state to new values"
     if not isinstance(also, Mapping):
         raise GraphError(
-            f"{expected}, such as gg.state_updates(scores); got {_shown(also)}"
+            f"{expected}, such as gg.state_updates(scores); got {shown(also)}"
         )
     for target in also:
         if not isinstance(target, Stored):
-            raise GraphError(f"{expected}; got the key {_shown(target)}")
+            raise GraphError(f"{expected}; got the key {shown(target)}")
     return dict(also)
 
 
@@ -76,6 +58,6 @@ def check_free(others: Iterable[Stored], taken: Container[Stored]) -> None:
             raise GraphError(f"{describe(target)} is updated by the optimiser too")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return what a message says of something that may be a node."""
     return describe(value).rstrip(",") if isinstance(value, Variable) else repr(value)

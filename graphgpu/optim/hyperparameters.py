@@ -9,7 +9,7 @@ import numpy as np
 
 from graphgpu.errors import GraphError
 
-__all__ = ["at_least_zero", "below_one", "count", "positive"]
+__all__ = ["at_least_zero", "below_one", "count", "positive", "two_betas"]
 
 
 def at_least_zero(name: str, value: Any) -> float:
@@ -41,6 +41,14 @@ def count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise GraphError(f"{name} must be an int above 0; got {value!r}")
     return int(value)
+
+
+def two_betas(betas: Any) -> None:
+    """Require the rates of decay of two moments, or raise."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise GraphError(f"betas are two numbers; got {betas!r}")
+    for index, beta in enumerate(betas):
+        below_one(f"betas[{index}]", beta)
 
 
 def _finite(value: Any) -> float | None:

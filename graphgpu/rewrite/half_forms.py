@@ -20,7 +20,21 @@ import ml_dtypes
 from graphgpu.dtypes import DType
 from graphgpu.dtypes import dtype as dtype_of
 from graphgpu.graph import Constant, Operation, Variable
-from graphgpu.ops.activation import Elu, LeakyRelu, Relu, Sigmoid, Silu
+from graphgpu.ops.activations.clipped import Hardsigmoid, Hardswish, Hardtanh
+from graphgpu.ops.activations.exponential_units import Celu, Elu, Selu
+from graphgpu.ops.activations.rectifiers import LeakyRelu, Prelu, Relu, Threshold
+from graphgpu.ops.activations.self_gated import (
+    Gelu,
+    GeluTanh,
+    Mish,
+    MishGate,
+    NormalCdf,
+    NormalDensity,
+    Silu,
+    Swish,
+)
+from graphgpu.ops.activations.shrinkage import Hardshrink, Softshrink, Tanhshrink
+from graphgpu.ops.activations.sigmoidal import Sigmoid, Softsign
 from graphgpu.ops.adaptive_pooling import (
     AdaptiveAveragePool,
     AdaptiveAveragePoolGradient,
@@ -56,7 +70,7 @@ from graphgpu.ops.convolution_operations import (
 from graphgpu.ops.creation import Full
 from graphgpu.ops.diagonals import Diagonal, OnDiagonal
 from graphgpu.ops.elementwise import Cast, Elementwise
-from graphgpu.ops.exponential import Erf
+from graphgpu.ops.exponential import Erf, Erfc
 from graphgpu.ops.gather import Gather, TakeAlongAxis
 from graphgpu.ops.joining import Concat
 from graphgpu.ops.matrix_product import Matmul
@@ -120,13 +134,20 @@ _WINDOWS = (AveragePool, AveragePoolGradient, MaxPool, WindowGather, WindowScatt
 _COMPARISONS = (Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual)
 _CONVOLUTIONS = (Convolution, ConvolutionInputGradient, ConvolutionWeightGradient)
 
+_RECTIFIERS = (Hardshrink, Hardtanh, LeakyRelu, Prelu, Relu)
+_GATED = (Gelu, GeluTanh, Hardswish, Mish, MishGate, Silu, Swish)
+_SATURATING = (Celu, Elu, Hardsigmoid, Selu, Sigmoid, Softsign, Tanh)
+_SHRINKING = (Softshrink, Tanhshrink, Threshold)
+_BELLS = (NormalDensity,)
+_CURVES = (*_GATED, *_SATURATING, *_SHRINKING, *_BELLS, Erf, Erfc, NormalCdf)
+
 _MEMBERS: dict[Kind, Sequence[type[Operation]]] = {
     Kind.PRODUCT: (Matmul, *_CONVOLUTIONS),
     Kind.ARRANGES: (*_REARRANGING, *_PARTING, OnDiagonal, *_POOLING, *_WINDOWS),
-    Kind.CHOOSES: (Abs, LeakyRelu, Maximum, Minimum, Negative, Relu, Sign, Where),
+    Kind.CHOOSES: (Abs, Maximum, Minimum, Negative, Sign, Where, *_RECTIFIERS),
     Kind.ADDS: (Add, Subtract),
     Kind.SCALES: (Divide, Multiply, Square),
-    Kind.CURVED: (Elu, Erf, Sigmoid, Silu, Tanh),
+    Kind.CURVED: _CURVES,
     Kind.COMPARES: (*_COMPARISONS, AdaptiveMaxPoolIndices, MaxPoolIndices),
 }
 _KINDS = {cls: kind for kind, classes in _MEMBERS.items() for cls in classes}

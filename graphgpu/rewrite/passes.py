@@ -11,13 +11,15 @@ from typing import TypeAlias
 
 from graphgpu.errors import CompileError
 from graphgpu.graph import Subgraph, Variable, renumber, revised
-from graphgpu.rewrite import broadcasts, choices, pooled_choices
+from graphgpu.rewrite import broadcasts, choices, joints, pooled_choices
 from graphgpu.rewrite.batch_norms import fold_batch_norm
 from graphgpu.rewrite.bodies import rewrite_bodies
 from graphgpu.rewrite.draft import Draft
 from graphgpu.rewrite.factors import factors
 from graphgpu.rewrite.fold import fold
 from graphgpu.rewrite.layout import Wish, lay_out
+from graphgpu.rewrite.loop_products import loop_products
+from graphgpu.rewrite.loops import loops
 from graphgpu.rewrite.merge import merge
 from graphgpu.rewrite.precision import PRECISIONS, precise
 from graphgpu.rewrite.products import products
@@ -30,16 +32,18 @@ __all__ = ["PASSES", "PRECISIONS", "Rewritten", "rewrite"]
 
 Pass: TypeAlias = Callable[[Draft], int]
 
-RULES_WITHIN = (broadcasts, choices, pooled_choices)
+RULES_WITHIN = (broadcasts, choices, joints, pooled_choices)
 """Modules whose rules belong to a pass that is defined elsewhere."""
 
 _PASSES: dict[str, Pass] = {
+    "loops": loops,
     "fold": fold,
     "merge": merge,
     "simplify": simplify,
     "factors": factors,
     "stabilise": stabilise,
     "shapes": shapes,
+    "loop_products": loop_products,
     "products": products,
     "fold_batch_norm": fold_batch_norm,
 }
@@ -137,7 +141,8 @@ def _run(draft: Draft, chosen: dict[str, Pass], debug: bool) -> None:
 
     # The number of replacements by all passes when a pass last ran.
     seen = dict.fromkeys(chosen, -1)
-    total = checked("bodies", bodies) if chosen else 0
+    total = checked("loops", loops) if "loops" in chosen else 0  # bodies still alike
+    total += checked("bodies", bodies) if chosen else 0
     for _ in range(_ROUNDS):
         start = total
         for name, run in chosen.items():

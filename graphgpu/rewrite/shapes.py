@@ -15,14 +15,14 @@ from graphgpu.ops.elementwise import Cast, Elementwise
 from graphgpu.ops.joining import Concat
 from graphgpu.ops.reduction import Reduction
 from graphgpu.ops.shape import Reshape, Transpose
-from graphgpu.ops.slicing import Slice
+from graphgpu.ops.slicing import Slice, Unslice
 from graphgpu.rewrite.patterns import fit, made_by
 from graphgpu.rewrite.rules import Rules
 from graphgpu.types import Shape
 
 __all__ = ["shapes"]
 
-shapes = Rules("shapes", about=(Transpose, Reshape, Slice, Concat))
+shapes = Rules("shapes", about=(Transpose, Reshape, Slice, Concat, Unslice))
 
 
 def axes_of(v: Variable) -> tuple[int, ...]:

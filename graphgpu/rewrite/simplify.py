@@ -13,7 +13,8 @@ import numpy as np
 
 from graphgpu.dtypes import accumulator, is_floating
 from graphgpu.graph import Variable, apply
-from graphgpu.ops.activation import Sigmoid, Softmax, Softplus
+from graphgpu.ops.activations.normalized import Softmax
+from graphgpu.ops.activations.sigmoidal import Sigmoid, Softplus
 from graphgpu.ops.arithmetic import (
     Abs,
     Add,

@@ -8,13 +8,15 @@ of this.
 from __future__ import annotations
 
 from graphgpu.graph import Variable, apply
-from graphgpu.ops.activation import (
+from graphgpu.ops.activations.normalized import (
     LogSoftmax,
-    Sigmoid,
     Softmax,
     log_softmax,
-    sigmoid,
     softmax,
+)
+from graphgpu.ops.activations.sigmoidal import (
+    Sigmoid,
+    sigmoid,
     softplus,
 )
 from graphgpu.ops.arithmetic import (

@@ -22,6 +22,7 @@ from graphgpu.ops import sum as sum_
 from graphgpu.optim import SGD
 from graphgpu.optim.schedules import one_cycle
 from graphgpu.train.augment import augment
+from graphgpu.train.early_stopping import EarlyStopping
 from graphgpu.train.history import Epoch, History
 from graphgpu.train.progress import Display
 from graphgpu.train.recipes import ImageShape, Recipe
@@ -187,11 +188,14 @@ def fit(
     epochs: int,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    early_stopping: EarlyStopping | None = None,
 ) -> None:
     """Train for some epochs, adding to the history; ``stop`` may end it early.
 
     ``stop`` is asked after every step, so a run that is stopped ends with whole
     steps; an epoch that was cut short is not part of the history.
+    ``early_stopping`` is given the held-out loss after every epoch, and puts the best
+    parameters back at the end.
     """
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
@@ -208,9 +212,10 @@ def fit(
             means.add(*classifier.learn(recipe, images, labels), len(labels))
             if stop():
                 history.interrupted = True
-                means.read()
-                return
+                break
         means.read()
+        if history.interrupted:
+            break
         seconds = time.perf_counter() - start
         held_out = classifier.measure(data.test_images, data.test_labels)
         skipped = classifier.skipped_steps - skipped
@@ -219,3 +224,8 @@ def fit(
         figures = Epoch(epoch, *trained, *held_out, rate, seconds, skipped)
         history.epochs.append(figures)
         display.epoch(figures)
+        if early_stopping and early_stopping.update(figures.test_loss):
+            break
+    if early_stopping:
+        early_stopping.restore()
+        history.kept_epoch = early_stopping.best_at or None

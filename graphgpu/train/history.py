@@ -35,17 +35,22 @@ class Epoch:
 
 @dataclass(slots=True)
 class History:
-    """All epochs of a run, and what would repeat it."""
+    """All epochs of a run, and what would repeat it.
+
+    ``kept_epoch`` is the one whose parameters early stopping put back.
+    """
 
     settings: dict[str, Any]
     epochs: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
+    kept_epoch: int | None = None
 
     def to_json(self) -> str:
         """Return the history as JSON."""
         content = {
             "settings": self.settings,
             "interrupted": self.interrupted,
+            "kept_epoch": self.kept_epoch,
             "epochs": [dataclasses.asdict(e) for e in self.epochs],
         }
         return json.dumps(content, indent=2) + "\n"

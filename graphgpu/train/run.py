@@ -19,6 +19,7 @@ from graphgpu.errors import InputError, MissingDependencyError
 from graphgpu.graph import Graph
 from graphgpu.saving import save
 from graphgpu.train.classifier import Classifier, build, fit
+from graphgpu.train.early_stopping import EarlyStopping
 from graphgpu.train.history import History
 from graphgpu.train.progress import Display
 from graphgpu.train.recipes import Recipe
@@ -38,12 +39,15 @@ def run(
     console: Console,
     precision: str = "float32",
     deterministic: bool = True,
+    patience: int | None = None,
 ) -> History:
     """Train by a recipe and leave a run folder; return what was measured.
 
     The folder holds model.safetensors, history.json, curves.png, the graph of
     the training step as graph.dot and graph.svg, and the net alone as model.svg; and
     tuning.json, what a GPU chose by time, on which bits depend.
+    With ``patience``, the run ends after so many epochs without a lower held-out loss,
+    and the parameters of the epoch with the lowest are kept.
     Ctrl-C ends the run after the step in hand, and what was learned is saved all
     the same.
 
@@ -72,7 +76,7 @@ def run(
     _introduce(recipe, dataset, classifier, console)
     settings = {"recipe": recipe.name, "epochs": count, "seed": seed}
     settings |= {"device": classifier.train.device.name, "precision": precision}
-    settings |= {"deterministic": deterministic}
+    settings |= {"deterministic": deterministic, "patience": patience}
     history = History(settings)
     with _interruptible() as stop, Display(console, steps) as display:
         fit(
@@ -84,9 +88,18 @@ def run(
             epochs=count,
             seed=seed,
             stop=stop,
+            early_stopping=_early_stopping(classifier, patience),
         )
     _leave(folder, recipe, classifier, history, console)
     return history
+
+
+def _early_stopping(
+    classifier: Classifier, patience: int | None
+) -> EarlyStopping | None:
+    if patience is None:
+        return None
+    return EarlyStopping(classifier.model, patience=patience)
 
 
 def _introduce(
@@ -135,7 +148,9 @@ def _leave(
             soft_wrap=True,
         )
     if history.epochs:
-        last = history.epochs[-1]
+        last = history.epochs[(history.kept_epoch or 0) - 1]
+        if history.kept_epoch:
+            console.print(f"kept the parameters of epoch {history.kept_epoch}")
         seconds = sum(e.seconds for e in history.epochs)
         console.print(
             f"held-out accuracy {last.test_accuracy:.2%} after {seconds:.1f} s of "

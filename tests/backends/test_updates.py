@@ -39,7 +39,8 @@ def assert_same(build, order=(0,) * 3, rtol=1e-5):
         called(build, order, **o) for o in ({"passes": ()}, {"debug": True})
     )
     for left, right in zip(expected, found, strict=True):
-        np.testing.assert_allclose(right, left, rtol=rtol, atol=1e-6, strict=True)
+        room = 1e-6 * max(1, np.abs(left).max(initial=0))
+        np.testing.assert_allclose(right, left, rtol=rtol, atol=room, strict=True)
 
 
 # --- optimisers

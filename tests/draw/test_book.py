@@ -165,7 +165,7 @@ def test_an_operation_draws_the_subgraph_that_it_owns():
     y = gg.map(lambda x: gg.tanh(x) * 2, xs)
     for style in ("book", "compact"):
         picture = Picture(to_dot(y, style=style))
-        bodies = [n for n, path in picture.inside.items() if path == ("map: body",)]
+        bodies = [n for n, path in picture.inside.items() if path == ("scan: body",)]
         assert bodies
         dotted = [e for e in picture.edges if e[2].get("style") == '"dotted"']
         assert [(t in bodies, h) for t, h, _ in dotted] == [(True, "v1")]

@@ -1,5 +1,7 @@
 """Every layer: its value by hand, its derivatives by differences."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from layer_checks import check_layer_gradient
@@ -140,7 +142,8 @@ def test_pooling_layers_are_the_functions():
         (nn.GlobalAvgPool(), gg.global_avg_pool(v)),
     ]
     for layer, expected in cases:
-        np.testing.assert_array_equal(evaluate(layer, x), gg.evaluate(expected))
+        found = evaluate(layer, x)
+        np.testing.assert_allclose(found, gg.evaluate(expected), rtol=1e-13)
     signal, volume = normal(1, 2, 6), normal(1, 2, 4, 4, 4)
     assert evaluate(nn.MaxPool1d(2), signal).shape == (1, 2, 3)
     assert evaluate(nn.AvgPool1d(3, 1), signal).shape == (1, 2, 4)
@@ -226,3 +229,28 @@ def test_type_a_shortcuts_subsample_and_append_zeros():
     assert y.shape == (2, 5, 3, 2)
     with pytest.raises(gg.GraphError, match=r"at least as many channels out"):
         nn.ZeroPadded(3, 2)
+
+
+BY_EPS = {
+    "batch": (nn.BatchNorm, lambda x, e: gg.batch_norm(x, *[None] * 4, True, eps=e)),
+    "group": (partial(nn.GroupNorm, 2), lambda x, e: gg.group_norm(x, 2, eps=e)),
+    "instance": (nn.InstanceNorm, lambda x, e: gg.instance_norm(x, eps=e)),
+    "layer": (
+        lambda c, **o: nn.LayerNorm((c, 5), **o),
+        lambda x, e: gg.layer_norm(x, (4, 5), eps=e),
+    ),
+    "rms": (
+        lambda c, **o: nn.RMSNorm((c, 5), **o),
+        lambda x, e: gg.rms_norm(x, (4, 5), eps=e),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_EPS)
+def test_a_normalisation_uses_the_eps_that_it_is_made_with(name):
+    make, function = BY_EPS[name]
+    x = gg.constant(normal(3, 4, 5))
+    found = make(4, eps=2.0, affine=False)(x, training=True)
+    np.testing.assert_allclose(gg.evaluate(found), gg.evaluate(function(x, 2.0)))
+    with pytest.raises(gg.GraphError, match="expected eps to be a number >= 0, got -1"):
+        make(4, eps=-1)

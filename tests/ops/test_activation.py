@@ -86,7 +86,9 @@ def test_far_from_zero_value_and_gradient_are_those_of_exact_arithmetic(name, dt
     expected = scalar(formula)(wide).astype(dtype)
     np.testing.assert_allclose(value, expected, rtol=rtol, atol=tiny)
     expected = scalar(DERIVATIVE[name])(wide).astype(dtype)
-    np.testing.assert_allclose(slope, expected, rtol=rtol, atol=20 * rtol)
+    # σ (1 - σ) is made of the value, whose distance from 1 is a rounding of 1.
+    room = 20 * rtol if name == "sigmoid" else tiny
+    np.testing.assert_allclose(slope, expected, rtol=rtol, atol=room)
 
 
 def test_sigmoid_and_softplus_keep_their_digits_below_zero():
@@ -106,7 +108,7 @@ def test_nan_passes_and_infinities_go_to_the_limits(name):
         "elu": (-1, np.inf),
         "sigmoid": (0, 1),
         "softplus": (0, np.inf),
-        "silu": (np.nan, np.inf),
+        "silu": (0, np.inf),
     }
     value = gg.evaluate(function(gg.constant([np.nan, -np.inf, np.inf])))
     np.testing.assert_array_equal(value, [np.nan, *limits[name]])

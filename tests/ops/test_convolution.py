@@ -353,7 +353,7 @@ SHAPES = "got float32[64,3,32,32] and float32[16,%s]; created at %s:"
         ("3,3", {}, "stride=1, padding=0): expected a weight with 4 axes"),
         ("3,3,3", {"stride": 0}, "stride=0, padding=0): expected stride to be an int"),
         ("3,3,3", {"groups": 1.5}, "groups=1.5): expected groups to be an int >= 1"),
-        ("3,3,3", {"padding": "full"}, "padding='full'): expected padding to be an"),
+        ("3,3,3", {"padding": "fill"}, "padding='fill'): expected padding to be an"),
     ],
 )
 def test_misfits_are_named(weight, arguments, message):

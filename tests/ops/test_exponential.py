@@ -20,6 +20,7 @@ CASES = {
     "log2": (POSITIVE, math.log2),
     "log10": (POSITIVE, math.log10),
     "erf": (ANY, math.erf),
+    "erfc": (ANY, math.erfc),
 }
 POINTS = [NAN, INF, -INF, 0.0, -0.0, -1.0, -2.0]
 LIMITS = {
@@ -30,6 +31,7 @@ LIMITS = {
     "log2": [NAN, INF, NAN, -INF, -INF, NAN, NAN],
     "log10": [NAN, INF, NAN, -INF, -INF, NAN, NAN],
     "erf": [NAN, 1.0, -1.0, 0.0, -0.0, math.erf(-1), math.erf(-2)],
+    "erfc": [NAN, 0.0, 2.0, 1.0, 1.0, math.erfc(-1), math.erfc(-2)],
 }
 
 

@@ -100,3 +100,11 @@ def test_variance_is_neither_negative_nor_far_off(values):
     got = float(gg.evaluate(gg.var(gg.constant(np.array(values, "float64")))))
     assert got >= 0
     assert got == pytest.approx(statistics.pvariance(values), rel=1e-9, abs=1e-9)
+
+
+def test_a_deviation_whose_square_overflows_or_vanishes_is_exact():
+    for dtype, sizes in (("float32", (1e30, 1e-30)), ("float16", (300.0, 1e-3))):
+        for size in sizes:
+            x = np.array([1.0, 3.0, 8.0]) * size
+            found = gg.evaluate(gg.std(gg.constant(x, dtype)))
+            np.testing.assert_allclose(found / size, np.std([1, 3, 8]), rtol=2e-3)

@@ -101,6 +101,7 @@ def test_same_and_the_padding_in_numbers_give_equal_named_sizes():
         ([(1, 2), (0, 3)], ((1, 2), (0, 3))),
         ((1, (0, 3)), ((1, 1), (0, 3))),
         ("same", ((1, 1), (0, 1))),
+        ("full", ((2, 2), (1, 1))),
     ],
 )
 def test_padding_is_a_number_numbers_pairs_or_a_word(padding, expected):

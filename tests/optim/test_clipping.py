@@ -89,3 +89,36 @@ def test_limits_are_positive_numbers(bad):
         gg.optim.clip_by_value([g], bad)
     with pytest.raises(gg.GraphError, match="max_norm must be a number above 0; got"):
         gg.optim.clip_by_global_norm([g], bad)
+
+
+def test_clipping_by_norm_shortens_each_gradient_by_itself():
+    g, h, zero = gg.constant([3.0, 4.0]), gg.constant([[0.5]]), gg.constant([0.0])
+    clipped = gg.compile([], gg.optim.clip_by_norm([g, h, zero], 1.0))()
+    np.testing.assert_allclose(clipped[0], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(clipped[1], [[0.5]])
+    np.testing.assert_array_equal(clipped[2], [0.0])
+    assert gg.optim.clip_by_norm([], 1.0) == []
+
+
+def test_the_derivatives_of_clipping_by_norm():
+    def reference(x, y):
+        both = [v / max(np.sqrt((v**2).sum()), 1.0) for v in (x, y)]
+        return np.concatenate([v.ravel() for v in both])
+
+    def function(x, y):
+        clipped = gg.optim.clip_by_norm([x, y], 1.0)
+        return gg.concat([v.reshape(-1) for v in clipped])
+
+    check_operation(function, [X, 0.1 * Y], reference)
+
+
+@pytest.mark.parametrize("size", [1e19, 1e30, 1e37, 1e-19, 1e-30])
+def test_norms_whose_squares_overflow_or_vanish_are_clipped_too(size):
+    size = np.float32(size)
+    g = gg.constant(np.float32([3, 4]) * (size / 2))
+    for clip in (gg.optim.clip_by_global_norm, gg.optim.clip_by_norm):
+        (result,) = clip([g], 2.0)
+        expected = [1.2, 1.6] if size > 1 else g.value
+        np.testing.assert_allclose(gg.evaluate(result), expected, rtol=1e-6)
+        (slope,) = gg.gradients(gg.sum(result), [g])
+        assert np.isfinite(gg.evaluate(slope)).all()

@@ -8,12 +8,26 @@ import pytest
 import graphgpu as gg
 from graphgpu.errors import GraphError
 
+
+def muon_and_adamw(**clip):
+    muon, adamw = gg.optim.Muon(0.02), gg.optim.AdamW(0.05)
+    return gg.optim.Combined(lambda p: muon if p.ndim == 2 else adamw, **clip)
+
+
 OPTIMISERS = {
     "sgd": lambda **clip: gg.optim.SGD(0.1, momentum=0.9, weight_decay=0.01, **clip),
     "adam": lambda **clip: gg.optim.Adam(0.05, **clip),
     "adamw": lambda **clip: gg.optim.AdamW(0.05, **clip),
     "rmsprop": lambda **clip: gg.optim.RMSProp(0.01, centered=True, **clip),
     "adagrad": lambda **clip: gg.optim.Adagrad(0.1, **clip),
+    "amsgrad": lambda **clip: gg.optim.Adam(0.05, amsgrad=True, **clip),
+    "nadam": lambda **clip: gg.optim.NAdam(0.05, **clip),
+    "radam": lambda **clip: gg.optim.RAdam(0.05, betas=(0.9, 0.9), **clip),
+    "adamax": lambda **clip: gg.optim.Adamax(0.05, **clip),
+    "adadelta": gg.optim.Adadelta,
+    "lion": lambda **clip: gg.optim.Lion(0.01, **clip),
+    "lamb": lambda **clip: gg.optim.LAMB(0.05, **clip),
+    "muon": muon_and_adamw,
     "clipped": lambda **_: gg.optim.SGD(0.1, clip_by_global_norm=0.3),
     "scheduled": lambda **_: gg.optim.SGD(lambda t: 0.1 / (1 + t.cast("float32"))),
 }

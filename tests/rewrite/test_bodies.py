@@ -2,13 +2,13 @@ import numpy as np
 from comparing import close, compare, kinds, same_bits
 
 import graphgpu as gg
-from graphgpu.control import Map
+from graphgpu.control import Scan
 from graphgpu.graph import Graph
 from graphgpu.rewrite import rewrite
 
 
 def bodies(outputs):
-    return [v.operation.body for v in Graph(outputs) if isinstance(v.operation, Map)]
+    return [v.operation.body for v in Graph(outputs) if isinstance(v.operation, Scan)]
 
 
 def test_the_body_of_a_map_is_rewritten():
@@ -34,7 +34,7 @@ def test_gradients_and_random_numbers_of_a_map_stay_the_same():
     outputs = [y, *gg.gradients(gg.sum(y * y), [x, w])]
     array = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
     result = compare([x], outputs, [array], None, close)
-    assert kinds(result).count("map") == 2
+    assert kinds(result).count("scan") == 2
 
 
 def test_maps_within_maps_are_rewritten():

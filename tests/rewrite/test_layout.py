@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import graphgpu as gg
 from graphgpu import nn
-from graphgpu.control import Map
+from graphgpu.control import Scan
 from graphgpu.graph import Graph, apply
 from graphgpu.ops.channels_last import (
     ChannelsLast,
@@ -407,7 +407,7 @@ def test_products_within_a_map_are_laid_out_too():
     x, w = gg.placeholder("x", ("n", 2, 4, 6, 6)), weight(4, 4, 3, 3)
     y = gg.map(lambda part: gg.conv2d(gg.relu(gg.conv2d(part, w)), w), x)
     result = compare([x], [y], [drawn(3, 2, 4, 6, 6)])
-    (outer,) = [v for v in computed(result.outputs) if isinstance(v.operation, Map)]
+    (outer,) = [v for v in computed(result.outputs) if isinstance(v.operation, Scan)]
     inner = outer.operation.body.variables
     operations = [v.operation for v in inner]
     assert sum(isinstance(o, ChannelsLast) for o in operations) == 2

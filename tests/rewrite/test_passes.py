@@ -30,7 +30,7 @@ def test_without_passes_the_graph_is_the_same_one():
 
 
 def test_an_unknown_pass_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(CompileError, match="unknown pass 'flod'; the passes are fold"):
+    with pytest.raises(CompileError, match="unknown pass 'flod'; the passes are loops"):
         rewrite([gg.constant(1.0)], ("fold", "flod"))
 
 
@@ -221,12 +221,14 @@ def test_a_long_chain_goes_through_all_passes(length):
 
 def test_every_pass_is_documented_by_its_name():
     assert PASSES == (
+        "loops",
         "fold",
         "merge",
         "simplify",
         "factors",
         "stabilise",
         "shapes",
+        "loop_products",
         "products",
         "fold_batch_norm",
         "layout",

@@ -73,6 +73,24 @@ def nets_table(rows: Mapping[str, Mapping[str, Row]]) -> Table:
     return table
 
 
+def modules_table(seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """Return a line for each module; ratios above 1 are in our favour."""
+    table = Table(title="Modules, forward and gradient, one thread: torch / ours")
+    for title in ("module", "ours ms", "torch ms", "of medians", "rounds from, to"):
+        table.add_column(title, justify="left" if title == "module" else "right")
+    for name, by_peer in seconds.items():
+        ours, peer = by_peer[OURS], by_peer.get("torch")
+        line = [name, _number(median(ours) * 1e3)]
+        if peer is None:
+            table.add_row(*line)
+            continue
+        found = ratio(peer, ours)
+        span = f"{min(found.by_round):.2f} {max(found.by_round):.2f}"
+        figures = _number(median(peer) * 1e3), _coloured(found.of_medians), span
+        table.add_row(*line, *figures)
+    return table
+
+
 def figures_table(name: str, figures: Mapping[str, float]) -> Table:
     """Return a graph's figures, one a line."""
     table = Table(title=name, show_header=False, box=None)

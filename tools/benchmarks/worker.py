@@ -10,12 +10,15 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import differences
 from benchmarks.graphs import GRAPHS
 from benchmarks.machine import clean_environment, facts
+from benchmarks.modules import MODULES
+from benchmarks.modules import step as module_step
 from benchmarks.nets import NETS, problem
 from benchmarks.peers import OURS, Peer, load, make, takes_part
 from benchmarks.timing import interleaved
@@ -105,8 +108,26 @@ def graph(row: str) -> Answer:
     return GRAPHS[row]()
 
 
+def modules(names: Sequence[str], torch: bool, rounds: int, seconds: float) -> Answer:
+    """Time single modules: graphgpu and PyTorch, each with one thread, interleaved."""
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        ready = {OURS: module_step(MODULES[name])}
+        if torch:
+            try:
+                twin = import_module("benchmarks.torch_modules").step(MODULES[name])
+                twin()
+            except Exception as error:  # such as a version that lacks the function
+                failed[name] = _first_line(error)
+            else:
+                ready["torch"] = twin
+        found[name] = interleaved(ready, rounds, seconds)
+    return {"seconds": found, "failed": failed, "machine": facts()}
+
+
 TASKS: dict[str, Callable[..., Answer]] = {
-    task.__name__: task for task in (steps, first, agree, graph)
+    task.__name__: task for task in (steps, first, agree, graph, modules)
 }
 
 

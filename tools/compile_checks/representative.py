@@ -19,15 +19,29 @@ from graphgpu.backends.cuda.rules import RULES
 from graphgpu.dtypes import is_floating
 from graphgpu.errors import GraphGPUError
 from graphgpu.graph import Graph, Operation, Placeholder, apply
-from graphgpu.ops.activation import Elu, LeakyRelu
+from graphgpu.ops.activations.clipped import Hardtanh
+from graphgpu.ops.activations.exponential_units import Celu, Elu
+from graphgpu.ops.activations.rectifiers import LeakyRelu, Threshold
+from graphgpu.ops.activations.self_gated import Swish
+from graphgpu.ops.activations.shrinkage import Hardshrink, Softshrink
+from graphgpu.ops.activations.sigmoidal import SharpSoftplus
 from graphgpu.ops.elementwise import Binary, Cast, Elementwise, Unary
+from graphgpu.ops.norms import Balance
 from graphgpu.ops.rounding import RoundTo
 
 __all__ = ["Collected", "collect", "leaves", "operations"]
 
 _WITH_FIELDS: dict[type[Operation], tuple[object, ...]] = {
     LeakyRelu: (0.1,),
+    Balance: (1e-30, 1e30),
     Elu: (1.5,),
+    Celu: (1.5,),
+    Hardtanh: (-1.0, 1.5),
+    Threshold: (0.5, -3.0),
+    Hardshrink: (0.5,),
+    Softshrink: (0.5,),
+    SharpSoftplus: (2.5,),
+    Swish: (2.5,),
     RoundTo: (100.0, 1.0),
 }
 _DTYPES = (*NUMBERS, "bool")

@@ -103,8 +103,8 @@ static inline float rsqrtf(float x) { return (float)(1.0 / sqrt((double)x)); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 static inline float rsqrt(float x) { return rsqrtf(x); }
 static inline float rcbrtf(float x) { return 1.0f / cbrtf(x); }
-static inline float normcdff(float x) { return 0.5f * erfcf(-0.70710678f * x); }
 static inline double normcdf(double x) { return 0.5 * erfc(-0.7071067811865476 * x); }
+static inline float normcdff(float x) { return (float)normcdf((double)x); }
 
 // sin(pi x) and cos(pi x), exact where x is a multiple of 1/2.
 static inline double sinpi(double x) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 import numpy as np
@@ -110,7 +111,12 @@ class CudaExecutable(Executable):
             step = linked.step(place)
         except MemoryError:
             raise self._too_large() from None
-        self._launch(step, place, before_writing)
+        try:
+            self._launch(step, place, before_writing)
+        except BaseException:  # in a loop that the host drives: inputs are still read
+            with suppress(DeviceError):
+                stream.synchronize()
+            raise
         for target, source, nbytes in zip(
             map(driver.address_of, results), step.outputs, self._sizes, strict=True
         ):
@@ -137,11 +143,10 @@ class CudaExecutable(Executable):
             step.save()
             step.commit()
             return
-        before_writing()
         if self._warm:
-            step.replay()
+            step.replay(before_writing)
         else:
-            step.run()
+            step.run(before_writing)
         if self._linked.watch is not None:
             self._linked.watch.began(self.step)
 

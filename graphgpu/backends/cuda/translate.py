@@ -6,7 +6,9 @@ of the outputs, and then of the new values over the old ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from math import prod
 
 from graphgpu import memory
@@ -14,14 +16,14 @@ from graphgpu.backends.base import Task
 from graphgpu.backends.cuda.kernels.kernel import Call, Kernel, Operand, Workspace
 from graphgpu.backends.cuda.lowering.lowering import Chooser, lowered
 from graphgpu.backends.cuda.lowering.views import Slot, is_leaf, offset, root
-from graphgpu.backends.cuda.lowering.work import Work
+from graphgpu.backends.cuda.lowering.work import Mark, Work
 from graphgpu.backends.cuda.merging.merge import merged
 from graphgpu.backends.cuda.rules.checks import Range
 from graphgpu.graph import Stored
 from graphgpu.nodes import Node
 from graphgpu.plan import Plan
 
-__all__ = ["Code", "Copy", "Launch", "Place", "translate"]
+__all__ = ["Code", "Copy", "Launch", "Loop", "Place", "translate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,24 @@ class Copy:
     nbytes: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """What the host repeats: the condition, then the body if the flag is true."""
+
+    condition: list[int | Loop]
+    flag: Place
+    body: list[int | Loop]
+    most: int | None
+    """Of iterations."""
+
+
 @dataclass(eq=False)
 class Code:
     """A program as launches: what is computed, returned, and written."""
 
     launches: list[Launch] = field(default_factory=list)
+    order: list[int | Loop] = field(default_factory=list)
+    """The numbers of the launches as they follow each other."""
     last: list[Launch] = field(default_factory=list)
     """Those that write new values over old ones, if all went well."""
     saves: list[Copy] = field(default_factory=list)
@@ -122,13 +137,30 @@ def translate(task: Task, choose: Chooser | None = None) -> Code:
     writer = _Writer()
     works = list(lowered(task, choose))
     if task.together:
-        last = merged([w for w in works if w.last])
-        works = merged([w for w in works if not w.last], tight=bool(task.late))
-        works += [replace(w, last=True) for w in last]
+        works = list(_merged(works, tight=bool(task.late)))
     for work in works:
-        writer.write(work)
+        if isinstance(work, Mark):
+            writer.mark(work)
+        else:
+            writer.write(work)
     writer.finish(task)
     return writer.code
+
+
+def _merged(works: Iterable[Work | Mark], *, tight: bool) -> Iterator[Work | Mark]:
+    """Yield fewer works that do the same: merged between the marks, and the last."""
+
+    def kind(work: Work | Mark) -> str:
+        return "mark" if isinstance(work, Mark) else "last" if work.last else "first"
+
+    for what, group in groupby(works, kind):
+        found = list(group)
+        if what == "mark":
+            yield from found
+            continue
+        some = [w for w in found if isinstance(w, Work)]
+        for work in merged(some, tight=tight and what == "first"):
+            yield replace(work, last=what == "last")
 
 
 class _Writer:
@@ -142,6 +174,10 @@ class _Writer:
         self._shared: dict[Workspace, int] = {}
         self._written: set[Node] = set()
         """The leaves that are written in place."""
+        self._order = [self.code.order]
+        """The launches so far: of the program, and of the loops that are open."""
+        self._loops: list[tuple[int, Place | None, int | None]] = []
+        """The first launch of each of these, its flag, and its bound."""
 
     def write(self, work: Work) -> None:
         """Add a launch."""
@@ -154,7 +190,31 @@ class _Writer:
             self.code.last.append(launch)
             self._written.update(o.node for o in kernel.writes)
         else:
+            self._order[-1].append(len(self.code.launches))
             self.code.launches.append(launch)
+
+    def mark(self, mark: Mark) -> None:
+        """Begin or end a loop, or its body."""
+        if mark.what != "end":
+            self._order.append([])
+        if mark.what == "loop":
+            self._loops.append((len(self.code.launches), None, None))
+        elif mark.what == "body":
+            assert mark.flag is not None
+            first, *_ = self._loops.pop()
+            self._loops.append((first, self._place(Operand(mark.flag)), mark.most))
+        else:
+            first, flag, most = self._loops.pop()
+            assert flag is not None
+            body, condition = self._order.pop(), self._order.pop()
+            self._order[-1].append(Loop(condition, flag, body, most))
+            self._keep(first, len(self.code.launches) - 1)
+
+    def _keep(self, first: int, last: int) -> None:
+        """Let what a loop touches and was there before, live until its end."""
+        for life in self._lives:
+            if life[0] < first <= life[1]:
+                life[1] = max(life[1], last)
 
     def _place(self, operand: Operand) -> Place:
         """Return where an operand lies, and note that this step touches it."""

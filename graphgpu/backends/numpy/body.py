@@ -57,11 +57,14 @@ class Body:
         self.views: dict[str, View] = {}
         self.objects: dict[str, Callable[[Block | None], Any]] = {}
         self.kernels: dict[str, dict[int, tuple[TileKernel, list[View]]]] = {}
+        self.bindings: dict[str, tuple[Callable[[Block | None], Any], list[View]]] = {}
         self.node: Node | None = None
         self.nodes: frozenset[Node] = frozenset()
         self.last_reader: dict[Node, Node] = {}
         """Which node reads a value last, where nothing outside reads it."""
         self.start = whole.clock
+        self.known: dict[Any, Any] = {}
+        """Where costly parts of expressions are, by what they are computed of."""
         self._late: int | None = None
         self._before: Body | None = None
         self._local: dict[Node, tuple[Value, ...]] = {}
@@ -117,6 +120,14 @@ class Body:
             bound[size] = kernel, views
         self.kernels[name] = bound
         self.say(f"{name}({', '.join(self.text(a) for a in arguments)})")
+
+    def bound(
+        self, name: str, make: Callable[[Block | None], Any], *operands: View
+    ) -> None:
+        """Add the call of an object that is bound to arrays of its own."""
+        texts = [self.text(v) for v in operands]
+        self.bindings[name] = make, list(operands)
+        self.say(f"{name}({', '.join(texts)})")
 
     def _zeros(self, kernel: TileKernel, place: int, need: Need) -> View:
         """Return memory that is zeroed before the blocks; equal kernels share it."""
@@ -267,6 +278,11 @@ class Body:
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
+
+    def forget(self, buffer: Buffer) -> None:
+        """Drop what is known of memory that has been written to."""
+        for key in [k for k in self.known if any(b[0] is buffer for b in k[1])]:
+            del self.known[key]
 
     def _touch(self, buffer: Buffer) -> None:
         time = self.whole.clock if self._late is None else self._late

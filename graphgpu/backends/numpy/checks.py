@@ -8,8 +8,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from graphgpu.backends.numpy.body import Body
+from graphgpu.control.loop import Scan
 from graphgpu.dtypes import Array, is_floating
-from graphgpu.finite import blame, blame_leaf, labelled
+from graphgpu.finite import blame, blame_in_loop, blame_leaf, labelled
 from graphgpu.nodes import Node
 from graphgpu.types import TupleType
 
@@ -41,6 +42,8 @@ class _Check:
                 for parent, arrays in zip(node.inputs, inputs, strict=True)
             ]
             error = blame(node.variable, operation, outputs, given)
+            if error is not None and isinstance(operation, Scan):
+                error = blame_in_loop(operation, [value for _, value in given]) or error
         if error is not None:
             raise error
 

@@ -23,6 +23,7 @@ from typing import NamedTuple, final
 import numpy as np
 
 from graphgpu.backends.numpy.blas import one_thread_from_now_on
+from graphgpu.interrupts import stopped_by
 
 __all__ = ["BUFFER", "Lanes", "Part", "quiet"]
 
@@ -216,7 +217,8 @@ class _Run:
             serial = self._parts[place].serial
             if serial and not self._errors and not self._interrupt:
                 try:
-                    serial()
+                    with stopped_by(lambda: self._interrupt is not None):
+                        serial()
                 except BaseException as error:
                     self._interrupt = error
             self._stop = bool(self._errors or self._interrupt)

@@ -13,32 +13,17 @@ from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.calls import Call, Calls
 from graphgpu.backends.numpy.lanes import Part
 from graphgpu.backends.numpy.layout import Layout
-from graphgpu.backends.numpy.runtime import (
-    add_parts,
-    combine_moments,
-    moment_parts,
-    store,
-)
+from graphgpu.backends.numpy.repetition import Repetition
+from graphgpu.backends.numpy.runtime import FUNCTIONS
 from graphgpu.backends.numpy.shared_leaves import share_leaves
 from graphgpu.backends.numpy.storage import Block, Buffer, View
 from graphgpu.backends.numpy.timing import MARK, Recorder, Track
 from graphgpu.backends.numpy.translate import Code
 from graphgpu.backends.numpy.translation import Statement
 from graphgpu.dtypes import Array
-from graphgpu.ops.expression import PRIMITIVES
 
 __all__ = ["Linked", "bytes_of", "link"]
 
-_FUNCTIONS: dict[str, Any] = {
-    **PRIMITIVES,
-    "copyto": np.copyto,
-    "matmul": np.matmul,
-    "float64": np.float64,
-    "add_parts": add_parts,
-    "combine_moments": combine_moments,
-    "moment_parts": moment_parts,
-    "store": store,
-}
 _PIECE = 400
 """Statements of a serial part in one function: Python's compiler likes them short."""
 
@@ -171,6 +156,7 @@ def _link_serial(
         exec(compile(text, file, "exec"), names)
         texts.append(text)
         functions.append(names[name])
+    texts += [made.source for made in names.values() if isinstance(made, Repetition)]
     run = functions[0] if len(functions) == 1 else _all(functions)
     return "\n\n".join(texts), track.begins(run) if track else run
 
@@ -184,6 +170,7 @@ def _link_body(
     fixed = {n: v for n, v in body.views.items() if not v.by_block}
     text, codes = _texts(linked, body, tuple(varying))
     runs: list[list[Call]] = []
+    loops: dict[str, str] = {}
     for lane in range(lanes):
         own = [b for b in body.cut.blocks if b.lane == lane]
         run: list[Call] = []
@@ -192,6 +179,7 @@ def _link_body(
             blocks = [b for b in own if b.size == size]
             track = tracks[lane] if tracks else None
             names = _names(linked, body, fixed, blocks[0], track)
+            loops |= {n: names[n].source for n in body.bindings}
             for code in codes:
                 exec(code, names)
             if body.enter and not entered:
@@ -213,7 +201,7 @@ def _link_body(
             ]
             run.append(Call(function, rows))
         runs.append(run)
-    return text, runs
+    return "\n\n".join([text, *loops.values()]), runs
 
 
 def _texts(
@@ -267,13 +255,15 @@ def _names(
     track: Track | None,
 ) -> dict[str, Any]:
     """Return what the names of a body mean to a lane, for a size of block."""
-    names = {**_FUNCTIONS, **(track.names if track else {})}
+    names = {**FUNCTIONS, **(track.names if track else {})}
     for name, make in body.objects.items():
         names[name] = made = make(block)
         if isinstance(made, np.ndarray):
             made.flags.writeable = False
     for name, view in views.items():
         names[name] = _bound(linked, view, block)
+    for name, (make, operands) in body.bindings.items():
+        names[name] = make(block).bind(*[_bound(linked, v, block) for v in operands])
     for name, kernels in body.kernels.items():
         assert block is not None
         kernel, needed = kernels[block.size]

@@ -5,8 +5,9 @@ the others: a *phase*.  Within it, everything that can be done to a block of
 images while it is in cache is done in one *loop*; images of convolutional nets
 are taken a few at a time, rows of dense layers a lane's share at once.  At the
 end of a phase all lanes meet, and what does not have the batch's axis is
-computed once: the *serial* part.  Large sums over the batch of products are
-computed by rows of the result: *split* over the lanes.
+computed once: the *serial* part.  Large sums over the batch of products, and other
+large products, are computed by rows of the result: *split* over the lanes.  So are
+loops whose iterations compute row by row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, TypeAlias
 
+from graphgpu.backends.numpy.rows import rows_of
 from graphgpu.backends.numpy.slicing import Relation, relation
+from graphgpu.control.loop import Scan
 from graphgpu.graph import Placeholder
 from graphgpu.nodes import Node
 from graphgpu.ops.convolution_operations import ConvolutionFamily
@@ -35,6 +38,8 @@ Place: TypeAlias = tuple[int, int, str]
 
 _SPLIT = 2**12
 """Elements from which a product over the batch is split by rows of the result."""
+_MANY = 2**23
+"""Multiplications from which any product is."""
 _LARGE = 2**20
 """Bytes of a value from which a product over the batch that reads it is not put off."""
 _LAST = 10**9
@@ -82,17 +87,20 @@ class Work:
 
 
 def divide(
-    nodes: Sequence[Node], count: int | None, late: Collection[Node] = ()
+    nodes: Sequence[Node],
+    count: int | None,
+    late: Collection[Node] = (),
+    lanes: int = 1,
 ) -> Work:
     """Assign nodes (in topological order) to the loops of phases.
 
     ``count`` is the size of the batch; None leaves everything to the serial part.
     All are computed as early as they can, but ``late``, and what is made of them
-    alone, as late.
+    alone, as late.  With several ``lanes``, they share loops, and large products.
     """
     relations = _relations(nodes, count) if count is not None else {}
     tiles = _tiles(relations)
-    placed = _Placing(relations, tiles)
+    placed = _Placing(relations, tiles, lanes)
     for node in nodes:
         if node.operation is not None:
             placed.place(node)
@@ -177,12 +185,29 @@ def _ndim(node: Node) -> int:
     return getattr(node.type, "ndim", 0)
 
 
+def _is_shared(node: Node, lanes: int) -> bool:
+    """Whether a node without the batch's axis has rows enough for all lanes."""
+    if isinstance(node.operation, Scan):
+        return rows_of(node.operation, lanes) is not None
+    if not isinstance(node.operation, Matmul):
+        return False
+    if node.tensor.dtype.name not in ("float32", "float64"):
+        return False
+    right = node.inputs[1].shape
+    many = prod(node.shape) * node.inputs[0].shape[-1] >= _MANY
+    return many and len(right) == 2 <= len(node.shape) and node.shape[0] >= 2 * lanes
+
+
 class _Placing:
     """Finds the earliest place for one node after the other."""
 
-    def __init__(self, relations: dict[Node, Relation], tiles: set[Node]) -> None:
+    def __init__(
+        self, relations: dict[Node, Relation], tiles: set[Node], lanes: int
+    ) -> None:
         self.relations = relations
         self.tiles = tiles
+        self.lanes = lanes
+        self._shared: dict[Node, bool] = {}
         self.places: dict[Node, Place] = {}
         self.serial: dict[Node, int] = {}
 
@@ -234,6 +259,14 @@ class _Placing:
         )
 
     def _is_split(self, node: Node) -> bool:
+        """Whether lanes compute rows of the result of all operands."""
+        if node not in self._shared:
+            alone = self.lanes > 1 and node not in self.relations
+            alone = alone and _is_shared(node, self.lanes)
+            self._shared[node] = alone or self._is_sum(node)
+        return self._shared[node]
+
+    def _is_sum(self, node: Node) -> bool:
         """Whether it is a large product XᵀG over the batch."""
         if not isinstance(node.operation, Matmul) or len(node.shape) != 2:
             return False

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from graphgpu.backends.numpy.special import erf, erfc, normcdf
 from graphgpu.dtypes import Array, DType
+from graphgpu.ops.expression import PRIMITIVES
 
 __all__ = [
+    "FUNCTIONS",
     "add_parts",
     "checked_classes",
     "combine_moments",
@@ -120,3 +124,19 @@ def checked_classes(
     """Let ``slow`` raise its error if a class does not exist."""
     if target.size and not 0 <= target.min() <= target.max() < classes:
         slow(target)
+
+
+FUNCTIONS: dict[str, Any] = {
+    **PRIMITIVES,
+    "erf": erf,
+    "erfc": erfc,
+    "normcdf": normcdf,
+    "copyto": np.copyto,
+    "matmul": np.matmul,
+    "float64": np.float64,
+    "add_parts": add_parts,
+    "combine_moments": combine_moments,
+    "moment_parts": moment_parts,
+    "store": store,
+}
+"""What generated code calls by these names."""

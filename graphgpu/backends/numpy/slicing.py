@@ -13,19 +13,19 @@ from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, TypeAlias
 
-from graphgpu.graph import Operation
+from graphgpu.graph import Constant, Operation
 from graphgpu.nodes import Node
-from graphgpu.ops.activation import Normalized
+from graphgpu.ops.activations.normalized import Normalized
 from graphgpu.ops.convolution_operations import (
     Convolution,
     ConvolutionInputGradient,
     ConvolutionWeightGradient,
 )
 from graphgpu.ops.elementwise import Cast, Elementwise
-from graphgpu.ops.gather import AddAlongAxis, TakeAlongAxis
+from graphgpu.ops.gather import AddAlongAxis, Gather, ScatterAdd, TakeAlongAxis
 from graphgpu.ops.indexing import OneHot
 from graphgpu.ops.joining import Concat
-from graphgpu.ops.loss import ClassIndex
+from graphgpu.ops.losses.classes import ClassIndex
 from graphgpu.ops.matrix_product import Matmul
 from graphgpu.ops.moments import Moments
 from graphgpu.ops.pooling_operations import Pooling
@@ -103,6 +103,16 @@ def _along_axis(operation: Any, node: Node, count: int) -> Relation | None:
     return None if 0 in axes else _by_image(operation, node, count)
 
 
+def _gathered(operation: Any, node: Node, count: int) -> Relation | None:
+    """The same, where places within an image are constants."""
+    x, *places = node.inputs
+    fixed = all(isinstance(p.variable, Constant) for p in places)
+    within = len(operation.axes) == 1 and operation.axes[0] > 0
+    if fixed and within and _first(node, count) and _first(x, count):
+        return Relation((True, *(False for _ in places)))
+    return None
+
+
 def _reduction(operation: Any, node: Node, count: int) -> Relation | None:
     """Sums over the batch are made of the sums over blocks."""
     if 0 not in operation.axes:
@@ -170,6 +180,8 @@ _RULES: dict[type, Rule] = {
     Normalized: _along_axis,
     TakeAlongAxis: _along_axis,
     AddAlongAxis: _along_axis,
+    Gather: _gathered,
+    ScatterAdd: _gathered,
     Concat: _along_axis,
     Reduction: _reduction,
     Moments: _reduction,

@@ -12,7 +12,8 @@ from graphgpu.backends.numpy.families import Family, find_families
 from graphgpu.backends.numpy.flat import PlacedFamily, place_family, safe_value
 from graphgpu.backends.numpy.loops import Loop, Phase, Work, divide
 from graphgpu.backends.numpy.lowering import lower
-from graphgpu.backends.numpy.pairs import image_and_kernels, partner_of
+from graphgpu.backends.numpy.pairs import image_and_kernels
+from graphgpu.backends.numpy.readers import last_readers
 from graphgpu.backends.numpy.residence import is_view, settle
 from graphgpu.backends.numpy.reuse import reuse_blocks
 from graphgpu.backends.numpy.rules import finish, write
@@ -21,10 +22,7 @@ from graphgpu.backends.numpy.storage import BLOCK, Buffer, Partition, View, part
 from graphgpu.backends.numpy.translation import Translation, Value, label_of
 from graphgpu.graph import Constant, Placeholder, Stored
 from graphgpu.nodes import Node
-from graphgpu.ops.convolution_operations import (
-    ConvolutionFamily,
-    ConvolutionInputGradient,
-)
+from graphgpu.ops.convolution_operations import ConvolutionFamily
 from graphgpu.ops.matrix_product import Matmul
 from graphgpu.types import TensorType
 
@@ -39,6 +37,8 @@ _PRODUCT = 2**22
 """The same where there are matrix products, which like many rows."""
 _SMALL = 4e-4
 """Seconds of work below which lanes cost more than they save."""
+_LONG = 1.5e-2
+"""Seconds of work from which lanes share loops, too: two processes gain by it."""
 _FEW = 400
 """Operations that take about as long to call."""
 
@@ -101,7 +101,8 @@ def translate(
     wanted = [*outputs, *given, *(v for _, v in others)]
     if count:
         nodes = lower(nodes, wanted)
-    work = divide(nodes, count, late)
+    share = LANES if count and seconds >= _LONG else 1
+    work = divide(nodes, count, late, share)
     residence = settle(work, wanted)
     cuts = _cuts(work, nodes)
     lanes = LANES if count else 1
@@ -318,24 +319,6 @@ def _private_readers(code: Code, nodes: Sequence[Node]) -> dict[Node, Node]:
         if node in shared and is_view(node, tiles):
             shared.add(node.inputs[0])
     return {n: r for n, r in found.items() if n in inside and n not in shared}
-
-
-def last_readers(nodes: Sequence[Node], tiles: Collection[Node]) -> dict[Node, Node]:
-    """Return for each value the node that reads it last, of nodes in order."""
-    found: dict[Node, Node] = {}
-    listed = set(nodes)
-    for node in nodes:
-        reads = list(node.inputs)
-        if isinstance(node.operation, ConvolutionInputGradient):
-            partner = partner_of(node, listed)
-            reads += partner.inputs if partner else ()
-        for read in reads:
-            source = read
-            found[source] = node
-            while source.operation is not None and is_view(source, tiles):
-                source = source.inputs[0]
-                found[source] = node
-    return found
 
 
 def _write_loop(code: Code, name: str, loop: Loop, before: Body | None) -> Body:

@@ -11,8 +11,8 @@ from graphgpu.ops.tuples import Item
 VIEWS = {Reshape, Item, StopGradient, WithStateUpdate}
 ON_THE_HOST = {"Arange", "Extent", "Eye", "Full"}
 """What is made of nothing is computed once, when a program is bound."""
-OF_ITS_BODY = {"Map"}
-"""Its kernels are those of its iterations."""
+OF_ITS_BODY = {"Cond", "Scan", "WhileLoop"}
+"""Their kernels are those of branches, of iterations."""
 
 
 def operations(cls=Operation):

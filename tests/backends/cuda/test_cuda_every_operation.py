@@ -48,6 +48,20 @@ MORE = [
     Trial(
         "map", lambda x: gg.map(lambda row: gg.cumsum(row * 2), x), (3, 4), "float32"
     ),
+    Trial(
+        "cond",
+        lambda x: gg.cond(gg.sum(x) > 0, gg.softmax, gg.exp, x),
+        (3, 4),
+        "float32",
+    ),
+    Trial(
+        "while_loop",
+        lambda x: gg.while_loop(
+            lambda c: gg.sum(c * c) < 40, lambda c: c * 2, x, max_iterations=5
+        ),
+        (3, 4),
+        "float32",
+    ),
 ]
 
 

@@ -110,3 +110,111 @@ def test_the_map_is_explained_and_timed(device):
     assert "cumsum" in str(f.explain(y, n=3))
     f(ramp(3, 4))
     assert "cumsum" in str(f.profile(ramp(3, 4), repeat=1))
+
+
+def recurrent(length=6, dtype="float32", **options):
+    """A recurrent net, with gradients and second derivatives."""
+    x, w = (
+        gg.placeholder("x", (length, 3, 4), dtype),
+        gg.placeholder("w", (4, 4), dtype),
+    )
+
+    def step(state, element):
+        state = gg.tanh(gg.matmul(state, w) + element)
+        return state, state * element
+
+    last, y = gg.scan(step, gg.zeros((3, 4), dtype), x, **options)
+    return [x, w], last, y
+
+
+@pytest.mark.parametrize("length", [0, 1, 6])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"reverse": True},
+        {"truncate": 2},
+        {"checkpoint_every": 2},
+        {"checkpoint_every": 4, "reverse": True},
+    ],
+    ids=str,
+)
+def test_a_scan_and_its_gradients(device, length, options):
+    inputs, last, y = recurrent(length, **options)
+    loss = gg.sum(y * y) * 0.1 + gg.sum(last)
+    slopes = gg.gradients(loss, inputs)
+    (second,) = gg.gradients(gg.mean(slopes[1] * 0.01), inputs[1:])
+    arrays = [ramp(length, 3, 4), ramp(4, 4)]
+    agree(device, inputs, [last, y, *slopes, second], arrays)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_scan_of_halves(device, dtype):
+    inputs, last, y = recurrent(dtype=dtype)
+    slopes = gg.gradients(
+        gg.sum(gg.cast(y, "float32")) + gg.sum(gg.cast(last, "float32")), inputs
+    )
+    arrays = [ramp(*v.shape).astype(v.dtype) for v in inputs]
+    f, g = (gg.compile(inputs, [last, *slopes], device=d) for d in (device, "cpu"))
+    for left, right in zip(map(gg.asnumpy, f(*arrays)), g(*arrays), strict=True):
+        tolerance = {"rtol": 0.05, "atol": 0.05}
+        np.testing.assert_allclose(left.astype("d"), right.astype("d"), **tolerance)
+
+
+@pytest.mark.parametrize("passes", [None, ()])
+def test_carries_of_any_kind(device, passes):
+    x, h = gg.placeholder("x", ("n", 3)), gg.placeholder("h", (3,))
+
+    def step(carry, e):
+        a, b, count, seen, flat = carry
+        after = b, a * e, count + 1, gg.reshape(flat, (2, 3))[0], gg.ones(6)
+        return after, (a, count, e, seen)
+
+    start = (h, h + 1, gg.constant(3), gg.zeros(3), gg.arange(6.0))
+    last, y = gg.scan(step, start, x)
+    for length in (0, 1, 4):
+        agree(device, [x, h], [*last, *y], [ramp(length, 3), ramp(3)], passes)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"reverse": True}, {"checkpoint_every": 2}], ids=str
+)
+def test_the_random_numbers_of_a_scan_are_those_of_the_cpu(device, options):
+    x = gg.placeholder("x", ("n", 8))
+
+    def step(c, e):
+        c = gg.dropout(c + e, 0.5) + gg.random_uniform((8,))
+        return c, c
+
+    with gg.root_scope(0):
+        last, y = gg.scan(step, gg.ones(8), x, **options)
+        (dx,) = gg.gradients(gg.sum(last), [x])
+    f, g = (gg.compile([x], [last, y, dx], device=d, seed=7) for d in (device, "cpu"))
+    for _ in range(2):
+        for left, right in zip(f(ramp(5, 8)), g(ramp(5, 8)), strict=True):
+            np.testing.assert_allclose(gg.asnumpy(left), right, rtol=1e-5, atol=1e-6)
+
+
+def test_a_scan_within_a_map(device):
+    x = gg.placeholder("x", (3, "n", 4))
+
+    def outer(block):
+        return gg.scan(lambda c, e: (c * e + 1, gg.sum(c)), block[0], block)
+
+    last, y = gg.map(outer, x)
+    (dx,) = gg.gradients(gg.sum(y) + gg.sum(last), [x])
+    agree(device, [x], [last, y, dx], [ramp(3, 4, 4)])
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_what_an_inner_loop_reads_may_be_a_result_too(device, width):
+    a, b = gg.placeholder("a", (2, width)), gg.placeholder("b", (2, width))
+
+    def outer(c):
+        sequence = gg.stack([b, c * 0.5])
+        last, y = gg.scan(lambda s, e: (gg.tanh(s * e + b), s), c, sequence)
+        return last, (y[0], sequence)
+
+    last, y = gg.scan(outer, a, length=2)
+    slopes = gg.gradients(gg.sum(last) + gg.sum(y[0] * y[0]), [a, b])
+    agree(device, [a, b], [last, *y, *slopes], [ramp(2, width), ramp(2, width)])

@@ -13,7 +13,7 @@ from graphgpu.dtypes import dtype as dtype_of
 from graphgpu.dtypes import is_floating
 from graphgpu.graph import Operation, apply
 from graphgpu.nodes import Node
-from graphgpu.ops.activation import LogSoftmax, Softmax
+from graphgpu.ops.activations.normalized import LogSoftmax, Softmax
 from graphgpu.ops.cumulative import Cumsum, Prod, ProductBefore, StateBefore
 from graphgpu.ops.moments import Moments
 from graphgpu.ops.reduction import All, Any, Logsumexp, Max, Mean, Min, Sum

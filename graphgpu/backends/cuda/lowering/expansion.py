@@ -32,12 +32,12 @@ from graphgpu.backends.cuda.rules.rows.softmax import normalized
 from graphgpu.backends.cuda.rules.rows.stages import Rows, is_pointwise
 from graphgpu.graph import Operation
 from graphgpu.nodes import Node
-from graphgpu.ops.activation import LogSoftmax, Softmax
+from graphgpu.ops.activations.normalized import LogSoftmax, Softmax
 from graphgpu.ops.arithmetic import Subtract
 from graphgpu.ops.elementwise import Cast
 from graphgpu.ops.exponential import Log
 from graphgpu.ops.gather import AddAlongAxis, TakeAlongAxis
-from graphgpu.ops.loss import ClassIndex
+from graphgpu.ops.losses.classes import ClassIndex
 from graphgpu.ops.reduction import Sum
 from graphgpu.ops.shape import Reshape
 from graphgpu.ops.tuples import Item

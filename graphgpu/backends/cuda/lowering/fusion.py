@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from graphgpu.backends.cuda.lowering.expansion import expanded
 from graphgpu.backends.cuda.lowering.row_regions import Region, is_known, joined_rows
 from graphgpu.backends.cuda.lowering.views import root
+from graphgpu.backends.cuda.lowering.windows import in_parts, shared, windowed
 from graphgpu.backends.cuda.rules.rows.reductions import reduces
 from graphgpu.backends.cuda.rules.rows.stages import is_pointwise
 from graphgpu.graph import Stored
@@ -68,6 +69,7 @@ def regions(
         What is computed again, and must not be computed with what was before.
     """
     nodes, late = expanded(nodes, needed, late)
+    nodes = windowed(nodes, needed, late)
     return _Planner(nodes, needed, late).regions()
 
 
@@ -211,7 +213,7 @@ class _Planner:
                         owner.read = True
             if not region.alone:
                 for array in (*reads, *region.outputs):
-                    self.near[array, region.shape] = region
+                    self.near[shared(array), region.shape] = region
 
     def _owner(self, node: Node) -> Region | None:
         """Return the region that computes what a node is, or is a view of."""
@@ -254,7 +256,7 @@ class _Planner:
             if self._joins_rows(region, node, inside):
                 return region
         for array in reads:
-            near = self.near.get((array, shape))
+            near = self.near.get((shared(array), shape))
             if near is None or 2 * array.nbytes < largest:
                 continue
             if near.rows is not None:
@@ -269,7 +271,8 @@ class _Planner:
     def _joins_rows(self, region: Region, node: Node, inside: list[Node]) -> bool:
         """Let a node join a region in a row program, if it may."""
         late = region.late != (node in self.late)
-        if late or not region.folds or self._is_update(node, inside):
+        parted = not region.folds or in_parts([*region.nodes, *inside, node])
+        if late or parted or self._is_update(node, inside):
             return False
         made = joined_rows(region, node, inside, self.position)
         if made is None or len(made.nodes) > _MOST_NODES:
@@ -298,7 +301,9 @@ class _Planner:
     def _may_join(
         self, region: Region, node: Node, inside: list[Node], reads: list[Node]
     ) -> bool:
-        if region.late != (node in self.late):
+        folds = region.folds or not is_pointwise(node)
+        parted = folds and in_parts([*region.nodes, *inside, node])
+        if parted or region.late != (node in self.late):
             return False
         if not is_pointwise(node):
             if len(region.folds) >= _MOST_FOLDS:
@@ -314,7 +319,7 @@ class _Planner:
         return (
             len(members) <= _MOST_NODES
             and len(arrays) + written <= _MOST_ARRAYS
-            and ((not region.folds and is_pointwise(node)) or len(arrays) <= 8)
+            and (not folds or len(arrays) <= 8)
         )
 
     def _is_above(self, node: Node, region: Region) -> bool:

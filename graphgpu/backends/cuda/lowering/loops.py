@@ -1,210 +1,192 @@
-"""Maps as kernels: their iterations one after the other, on parts of arrays.
+"""Loops as kernels: their iterations one after the other, on parts of arrays.
 
-An iteration reads its element where it lies in the sequence, and writes its result
-where that belongs.  Elements that do not lie at multiples of 16 bytes, as kernels
-expect, are copied.
+An iteration reads its element where it lies in the sequence, and the carries where
+the iteration before wrote them; it writes its result where that belongs.  Elements
+that do not lie at multiples of 16 bytes, as kernels expect, are copied.
+
+The body is planned once, for inputs that stand for those of any iteration: what an
+iteration costs is little more than its launches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
-from math import gcd, prod
-from typing import Any, TypeAlias, final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, final
 
 import numpy as np
 
-from graphgpu.backends.cuda.kernels.kernel import Kernel, Operand
-from graphgpu.backends.cuda.lowering.views import Part, is_view
-from graphgpu.backends.cuda.lowering.work import Work
-from graphgpu.backends.cuda.rules.coordinates import BLOCK, word_type
-from graphgpu.control import Map
-from graphgpu.dtypes import accumulator
-from graphgpu.graph import RUN_KEY, Constant, Operation, Variable, constant
+from graphgpu.backends.cuda.lowering.inlining import (
+    ALIGNED,
+    Lower,
+    copied,
+    inlined,
+    leaf,
+    made,
+)
+from graphgpu.backends.cuda.lowering.iterations import Checked, Iteration, Template
+from graphgpu.backends.cuda.lowering.targets import Target, targets
+from graphgpu.backends.cuda.lowering.views import Part, Slot, offset
+from graphgpu.backends.cuda.lowering.work import Mark, Work
+from graphgpu.control import Scan
+from graphgpu.graph import RUN_KEY, constant
 from graphgpu.nodes import Node
 from graphgpu.ops.arithmetic import Add, Multiply
 from graphgpu.ops.elementwise import Cast
-from graphgpu.types import TensorType, Type
+from graphgpu.types import TensorType
 
 __all__ = ["unrolled"]
 
-Lower: TypeAlias = Callable[[Sequence[Node], Collection[Node]], Iterable[Work]]
-_ALIGNED = 16
-"""Bytes at whose multiples kernels expect arrays to begin."""
+_ROW = 4
+"""Words of a row of numbers, so that each begins at a multiple of 16 bytes."""
 
 
-def unrolled(node: Node, lower: Lower) -> Iterator[Work]:
-    """Yield the kernels of a map; ``lower`` returns those of nodes."""
-    loop = _Loop(node, lower)
-    for i in range(loop.length):
-        yield from loop.iteration(i)
-    if not loop.length:
-        yield from loop.zeros()
+def unrolled(node: Node, lower: Lower, checked: Checked) -> Iterator[Work | Mark]:
+    """Yield the kernels of a loop; ``lower`` returns those of nodes.
+
+    What has been ``checked`` is not checked again.
+    """
+    operation = node.operation
+    assert isinstance(operation, Scan)
+    order = list(operation.order())
+    if not order:
+        for j, value in enumerate(node.inputs[: operation.carries]):
+            yield copied(_part(node, j, 0, value.tensor), value, node)
+        return
+    loop = _Loop(node, operation, lower, checked)
+    yield from loop.begin(order[0])
+    for i, after in zip(order, [*order[1:], None], strict=True):
+        yield from loop.iteration(i, after)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Plan:
+    """The results of a body, where they belong, and the kernels."""
+
+    results: Sequence[Node]
+    targets: Sequence[Target]
+    template: Template
+    twice: bool
+    """Whether any are written twice."""
 
 
 @final
 class _Loop:
-    def __init__(self, node: Node, lower: Lower) -> None:
-        operation: Any = node.operation
-        assert isinstance(operation, Map)
-        self.length: Any = operation.length
+    def __init__(
+        self, node: Node, operation: Scan, lower: Lower, checked: Checked
+    ) -> None:
         self._node = node
-        self._lower = lower
-        self._body = operation.body
+        self._checked = checked
+        self._first = operation.carries
         self._sequences = operation.sequences
-        self._stacked = operation.stacked
-        self._constants: dict[Variable, Node] = {
-            v: self._leaf(v) for v in self._body.variables if isinstance(v, Constant)
-        }
-        self._sums: dict[int, Node] = {}
-        """What has been added so far, by output."""
+        self._carries: list[Node] = list(node.inputs[: operation.carries])
+        """Where the carries are now."""
+        self._body = operation.body
+        self._heads = self._stand_ins(operation)
+        self._given = [*self._heads, *node.inputs[len(self._heads) :]]
+        self._numbers = self._number = None
+        if RUN_KEY in operation.body.inputs:
+            self._numbers = leaf(node, constant(_numbers(operation)))
+            self._number = leaf(node, constant(np.zeros(3, np.uint64)))
+        self._scale = operation.scale
+        self._plan = self._planned(lower, twice=True)
+        if self._plan.twice:  # which no product's kernel can do
+            other = self._planned(lower, twice=False)
+            if len(other.template.works) < len(self._plan.template.works):
+                self._plan = other
 
-    def _leaf(self, leaf: Constant) -> Node:
-        return self._new(None, (), leaf.type, leaf)
+    def _planned(self, lower: Lower, *, twice: bool) -> _Plan:
+        """Plan the body; values may be written ``twice``."""
+        given, before = [*self._given], self._key()
+        if before:
+            given[-1] = before[-1]
+        nodes, results = inlined(self._body, given, self._node, {}, before)
+        heads = self._heads[: self._first]
+        belonging, again = targets(results, heads, nodes, twice=twice)
+        wanted = {*results, *(t.value for t in belonging)}
+        template = Template(lower(nodes, wanted & set(nodes)), self._node)
+        return _Plan(results, belonging, template, again)
 
-    def _new(
-        self,
-        operation: Operation | None,
-        inputs: Sequence[Node],
-        type_: Type,
-        of: Variable,
-    ) -> Node:
-        node = self._node
-        return Node(node.index, of, operation, tuple(inputs), type_, node.tf32)
+    def _stand_ins(self, operation: Scan) -> list[Node]:
+        """Return leaves that stand for the carries and elements of any iteration."""
+        body, of = operation.body, self._node
+        count = operation.carries + operation.sequences
+        types = zip(body.inputs[:count], body.input_types[:count], strict=True)
+        return [Node(of.index, v, None, (), t, of.tf32) for v, t in types]
 
-    def _part(self, array: Node, component: int, i: int, type_: TensorType) -> Node:
-        """Return element i of an array along its first axis."""
-        shape: Any = type_.shape
-        part = Part(component, i * prod(shape) * type_.dtype.itemsize, type_)
-        return self._new(part, [array], type_, array.variable)
+    def _key(self) -> list[Node]:
+        """Return what computes the run key of an iteration, modulo 2^64, if it does."""
+        if self._number is None:
+            return []
+        node, key = self._node, self._given[-1]
+        scale = leaf(node, constant(np.array([1, 1, self._scale], np.uint64)))
+        scaled = made(node, Multiply(), [key, scale], key.type)
+        return [scaled, made(node, Add(), [scaled, self._number], key.type)]
 
-    def iteration(self, i: int) -> Iterator[Work]:
-        """Yield the kernels of iteration i."""
-        nodes: list[Node] = []
-        values = dict(self._constants)
-        for place, variable in enumerate(self._body.inputs):
-            values[variable] = self._node.inputs[place]
-            if place < self._sequences:
-                type_ = self._body.input_types[place]
-                element = self._part(self._node.inputs[place], 0, i, type_)
-                if _start(element) % _ALIGNED:
-                    own = self._new(Cast(type_.dtype), [element], type_, variable)
-                    yield self._copied(own, element)
-                    element = own
-                values[variable] = element
-        if RUN_KEY in self._body.inputs:
-            values[RUN_KEY] = self._key(values[RUN_KEY], i, nodes)
-        for variable, operation, _ in self._body.steps:
-            inputs = [values[v] for v in variable.inputs]
-            type_at = variable.type.at(self._body.sizes)
-            values[variable] = self._new(operation, inputs, type_at, variable)
-            nodes.append(values[variable])
-        yield from self._results(i, nodes, [values[v] for v in self._body.outputs])
+    def begin(self, i: int) -> Iterator[Work]:
+        """Yield what the iteration before i, the first, would have written."""
+        heads = self._heads[: self._first]
+        for t in self._plan.targets:
+            if t.when == "next":
+                start = self._carries[heads.index(self._plan.results[t.result])]
+                target = _part(self._node, t.result, i, start.tensor)
+                yield copied(target, start, self._node)
 
-    def _key(self, key: Node, i: int, nodes: list[Node]) -> Node:
-        """Return seed, step, and outer * length + i, modulo 2^64."""
-        scale = constant(np.array([1, 1, self.length], np.uint64))
-        number = constant(np.array([0, 0, i], np.uint64))
-        for operation, other in ((Multiply(), scale), (Add(), number)):
-            key = self._new(
-                operation, [key, self._leaf(other)], key.type, self._node.variable
-            )
-            nodes.append(key)
-        return key
+    def iteration(self, i: int, after: int | None) -> Iterator[Work | Mark]:
+        """Yield the kernels of iteration i, and let them write where results belong.
 
-    def _results(
-        self, i: int, nodes: list[Node], values: Sequence[Node]
-    ) -> Iterator[Work]:
-        """Yield the kernels of an iteration, which write to where results belong."""
-        targets = [
-            (value, self._part(self._node, j, i, value.tensor))
-            for j, value in enumerate(values[: self._stacked])
-        ]
-        for j in range(self._stacked, len(values)):
-            total = self._added(i, j, values[j], nodes)
-            if i == self.length - 1:
-                targets.append((total, self._part(self._node, j, 0, total.tensor)))
-        _connect(nodes)
-        computed = set(nodes)
-        instead: dict[Node, Node] = {}
-        copied = []
-        for value, target in targets:
-            aligned = _start(target) % _ALIGNED == 0
-            seen = is_view(value) or any(map(is_view, value.readers))
-            own = value in computed and not seen
-            if aligned and own and value not in instead:
-                instead[value] = target
+        ``after`` is the next one, None after the last.
+        """
+        values: dict[Slot, Node] = {}
+        yield from self._inputs(i, values)
+        rest = []
+        for t in self._plan.targets:
+            place = {"here": i, "next": after, "end": 0 if after is None else None}
+            element = place[t.when]
+            if element is None:
+                continue
+            target = _part(self._node, t.result, element, t.value.tensor)
+            slot = self._plan.template.whole(t.value)
+            if slot is None or slot in values or offset(target) % ALIGNED:
+                rest.append((target, t.value))
             else:
-                copied.append((target, value))
-        needed = {*(n for n, _ in targets), *self._sums.values()} & computed
-        for work in self._lower(nodes, needed):
-            yield self._moved(work, instead)
-        for target, value in copied:
-            yield self._copied(target, instead.get(value, value))
+                values[slot] = target
+        iteration = Iteration(self._plan.template, values)
+        yield from iteration.works(self._checked)
+        for target, value in rest:
+            yield copied(target, iteration.node(value), self._node)
+        self._carries = [iteration.node(v) for v in self._plan.results[: self._first]]
 
-    def _added(self, i: int, j: int, value: Node, nodes: list[Node]) -> Node:
-        """Return the sum of output j so far, halves added in float32."""
-        type_ = value.tensor
-        wide = TensorType(accumulator(type_.dtype), type_.shape)
-        before = self._sums.get(j, self._leaf(constant(np.zeros((), wide.dtype))))
-        if wide != type_:
-            value = self._new(Cast(wide.dtype), [value], wide, value.variable)
-            nodes.append(value)
-        total = self._new(Add(), [before, value], wide, value.variable)
-        nodes.append(total)
-        self._sums[j] = total
-        if i == self.length - 1 and wide != type_:
-            total = self._new(Cast(type_.dtype), [total], type_, value.variable)
-            nodes.append(total)
-        return total
-
-    def _moved(self, work: Work, instead: dict[Node, Node]) -> Work:
-        """Return work that reads and writes values where they belong."""
-
-        def moved(operands: Sequence[Operand]) -> list[Operand]:
-            return [
-                Operand(instead[o.node]) if o.node in instead else o for o in operands
-            ]
-
-        kernel = work.kernel
-        reads, writes = moved(kernel.reads), moved(kernel.writes)
-        kernel = replace(kernel, reads=reads, writes=writes)
-        return replace(work, nodes=(*work.nodes, self._node), kernel=kernel)
-
-    def _copied(self, target: Node, source: Node) -> Work:
-        """Return the copy of an array's bytes, in words as long as both allow."""
-        nbytes = gcd(_ALIGNED, target.nbytes, _start(target), _start(source))
-        count = target.nbytes // nbytes
-        word, name = word_type(nbytes), f"copy_{target.nbytes}_by_{nbytes}"
-        text = f"""extern "C" __global__ void __launch_bounds__({BLOCK})
-{name}(const {word}* __restrict__ x, {word}* __restrict__ y) {{
-  const long long i = (long long)blockIdx.x * {BLOCK} + threadIdx.x;
-  if (i < {count}) y[i] = x[i];
-}}
-"""
-        grid = -(-count // BLOCK), 1, 1
-        operands = [Operand(source)], [Operand(target)]
-        kernel = Kernel(text, name, grid, (BLOCK, 1, 1), *operands)
-        return Work((self._node,), kernel)
-
-    def zeros(self) -> Iterator[Work]:
-        """Yield what sets the sums of no iterations."""
-        for j, type_ in enumerate(self._body.output_types):
-            if j >= self._stacked:
-                shape: Any = type_.shape
-                zeros = self._leaf(constant(np.zeros(shape, type_.dtype)))
-                yield self._copied(self._part(self._node, j, 0, type_), zeros)
+    def _inputs(self, i: int, values: dict[Slot, Node]) -> Iterator[Work]:
+        """Note what iteration i is given, and yield the copies that it takes."""
+        for place, head in enumerate(self._heads):
+            if place < self._first:
+                values[head, 0] = self._carries[place]
+                continue
+            element = _part(self._node.inputs[place], 0, i, head.tensor)
+            if offset(element) % ALIGNED:
+                own = made(self._node, Cast(head.tensor.dtype), [element], head.type)
+                yield copied(own, element, self._node)
+                element = own
+            values[head, 0] = element
+        if self._number is not None and self._numbers is not None:
+            type_ = self._number.tensor
+            part = Part(0, i * _ROW * type_.dtype.itemsize, type_)
+            values[self._number, 0] = made(self._node, part, [self._numbers], type_)
 
 
-def _start(node: Node) -> int:
-    """Return where a part begins; 0 for what is no part."""
-    return node.operation.offset if isinstance(node.operation, Part) else 0
+def _numbers(operation: Scan) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Return a row for each iteration: what is added to its run key."""
+    length: Any = operation.length
+    found = np.zeros((length, _ROW), np.uint64)
+    for i in range(length):
+        found[i, 2] = (operation.first + operation.step * i) % 2**64
+    return found
 
 
-def _connect(nodes: Sequence[Node]) -> None:
-    """Tell nodes who reads them."""
-    among = set(nodes)
-    for node in nodes:
-        for parent in dict.fromkeys(node.inputs):
-            if parent in among:
-                parent.readers.append(node)
+def _part(array: Node, component: int, i: int, type_: TensorType) -> Node:
+    """Return element i of an array along its first axis."""
+    shape: Any = type_.shape
+    part = Part(component, i * prod(shape) * type_.dtype.itemsize, type_)
+    return made(array, part, [array], type_)

@@ -7,21 +7,26 @@ from typing import TypeAlias
 
 from graphgpu.backends.base import Task
 from graphgpu.backends.cuda.kernels.kernel import Call, Kernel, Operand
+from graphgpu.backends.cuda.lowering.branches import branched
 from graphgpu.backends.cuda.lowering.fusion import Region, regions
 from graphgpu.backends.cuda.lowering.in_place import GATE, split
+from graphgpu.backends.cuda.lowering.inlining import Lower
+from graphgpu.backends.cuda.lowering.iterations import Checked
 from graphgpu.backends.cuda.lowering.loops import unrolled
 from graphgpu.backends.cuda.lowering.region_order import ordered
+from graphgpu.backends.cuda.lowering.repeats import is_unrolled, repeated
 from graphgpu.backends.cuda.lowering.transposes import absorb_transposes
 from graphgpu.backends.cuda.lowering.views import is_leaf, root
-from graphgpu.backends.cuda.lowering.work import Work
+from graphgpu.backends.cuda.lowering.work import Mark, Work
 from graphgpu.backends.cuda.rules import RULES
-from graphgpu.backends.cuda.rules.checks import Range, check, ranges
+from graphgpu.backends.cuda.rules.checks import check, ranges
 from graphgpu.backends.cuda.rules.cones import Cone
 from graphgpu.backends.cuda.rules.elementwise import elementwise_kernel
+from graphgpu.backends.cuda.rules.places import Placed
 from graphgpu.backends.cuda.rules.products.epilogues import ended, may_end
 from graphgpu.backends.cuda.rules.rows.programs import row_program
 from graphgpu.backends.cuda.rules.rows.reductions import reductions
-from graphgpu.control import Map
+from graphgpu.control import Cond, Scan, WhileLoop
 from graphgpu.errors import CompileError
 from graphgpu.graph import CudaKernel, Operation, describe
 from graphgpu.nodes import Node
@@ -35,8 +40,8 @@ Chooser: TypeAlias = Callable[[Node, Sequence[Kernel | Call]], Sequence[Kernel |
 """Returns what computes a node, given it and its rule's kernels."""
 
 
-def lowered(task: Task, choose: Chooser | None = None) -> Iterator[Work]:
-    """Yield the kernels of a task in order.
+def lowered(task: Task, choose: Chooser | None = None) -> Iterator[Work | Mark]:
+    """Yield the kernels of a task in order, and where loops of the host are.
 
     Raises
     ------
@@ -66,11 +71,28 @@ class _Lowering:
         self._fused = fused
         self._late = late
         self._choose = choose
-        self._checked: set[Range] = set()
+        self._checked: Checked = set()
 
-    def works(self, nodes: Sequence[Node], needed: Collection[Node]) -> Iterator[Work]:
+    def works(
+        self, nodes: Sequence[Node], needed: Collection[Node]
+    ) -> Iterator[Work | Mark]:
         """Yield the kernels of nodes; the needed ones are in memory then."""
         yield from self.kernels(self.plan(nodes, needed), needed)
+
+    def _apart(self, choose: Chooser | None) -> Lower:
+        """Return what yields the kernels of nodes that may not be computed.
+
+        What they check is checked again by others.
+        """
+
+        def lower(
+            nodes: Sequence[Node], needed: Collection[Node]
+        ) -> Iterator[Work | Mark]:
+            inner = _Lowering(self._fused, self._late, choose)
+            inner._checked |= self._checked
+            yield from inner.works(nodes, needed)
+
+        return lower
 
     def plan(self, nodes: Sequence[Node], needed: Collection[Node]) -> list[Region]:
         """Return the regions of nodes, in order."""
@@ -81,7 +103,7 @@ class _Lowering:
 
     def kernels(
         self, plan: Sequence[Region], needed: Collection[Node]
-    ) -> Iterator[Work]:
+    ) -> Iterator[Work | Mark]:
         """Yield the kernels of regions, products together with what they become."""
         ends = _ends(plan, needed) if self._fused else {}
         products = {id(made) for made, _ in ends.values()}
@@ -92,12 +114,26 @@ class _Lowering:
                 yield from self._ended(region, *ends[id(region)])
                 continue
             yield from self._checks(region)
-            first = region.computed[0]
-            if isinstance(first.operation, Map):
-                yield from unrolled(first, self.works)
+            written_out = self._written_out(region.computed[0])
+            if written_out is not None:
+                yield from written_out
                 continue
             for kernel in _kernels(region, self._choose):
-                yield Work(tuple(region.computed), kernel)
+                yield Work(_computed(region), kernel)
+
+    def _written_out(self, node: Node) -> Iterator[Work | Mark] | None:
+        """Return the kernels of a node that has bodies; None if it has none.
+
+        A library's calls do not look whether they are to do anything.
+        """
+        if isinstance(node.operation, Scan):
+            return unrolled(node, self._apart(self._choose), self._checked)
+        if isinstance(node.operation, Cond):
+            return branched(node, self._apart(None))
+        if isinstance(node.operation, WhileLoop):
+            choose = None if is_unrolled(node) else self._choose
+            return repeated(node, self._apart(choose))
+        return None
 
     def _ended(self, region: Region, made: Region, seen: Node) -> Iterator[Work]:
         """Yield the kernels of a product and of a region that alone reads it."""
@@ -114,10 +150,15 @@ class _Lowering:
 
     def _checks(self, region: Region) -> Iterator[Work]:
         for wanted in (r for node in region.computed for r in ranges(node)):
-            key = wanted._replace(indices=root(wanted.indices, 0)[0])
-            if key not in self._checked and wanted.indices.nbytes:
-                self._checked.add(key)
+            if wanted.key not in self._checked and wanted.indices.nbytes:
+                self._checked.add(wanted.key)
                 yield Work(tuple(region.computed), check(wanted), wanted)
+
+
+def _computed(region: Region) -> tuple[Node, ...]:
+    """Return the nodes of a region, and what it writes parts of."""
+    placed = [n for n in region.outputs if isinstance(n.operation, Placed)]
+    return *region.computed, *dict.fromkeys(n.readers[0] for n in placed)
 
 
 def _ends(
@@ -138,6 +179,8 @@ def _ends(
     found = {}
     for region in plan:
         if region.alone or region.folds or len(region.outputs) != 1:
+            continue
+        if isinstance(region.outputs[0].operation, Placed):
             continue
         seen = {root(n, 0)[0]: n for n in region.reads if n.shape == region.shape}
         products = [

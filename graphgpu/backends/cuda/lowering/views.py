@@ -12,7 +12,7 @@ from graphgpu.ops.shape import Reshape
 from graphgpu.ops.tuples import Item
 from graphgpu.types import Guards, TensorType, Type
 
-__all__ = ["Part", "Slot", "is_leaf", "is_view", "offset", "root"]
+__all__ = ["Part", "Slot", "Window", "is_leaf", "is_view", "offset", "root"]
 
 Slot: TypeAlias = tuple[Node, int]
 """An array: a node without views, and which component of its value."""
@@ -38,7 +38,27 @@ class Part(Operation):
         raise AssertionError("a part is memory of something else")
 
 
-_VIEWS = Reshape, Item, StopGradient, WithStateUpdate, Part
+@dataclass(frozen=True, slots=True)
+class Window(Operation):
+    """y[c] = x[start + Σ strideᵢ cᵢ], which only elementwise kernels can read.
+
+    No graph has it: it is a slice, and rests in the memory of what it is a slice of.
+    """
+
+    start: int
+    strides: tuple[int, ...]
+    type: TensorType
+
+    def infer(self, guards: Guards, *inputs: TensorType) -> Type:
+        """Return the type."""
+        return self.type
+
+    def numpy(self, *inputs: object) -> object:
+        """Nothing computes it."""
+        raise AssertionError("a window is memory of something else")
+
+
+_VIEWS = frozenset((Reshape, Item, StopGradient, WithStateUpdate, Part, Window))
 
 
 def is_leaf(node: Node) -> bool:
@@ -48,7 +68,7 @@ def is_leaf(node: Node) -> bool:
 
 def is_view(node: Node) -> bool:
     """Whether a value is its operand's memory."""
-    return isinstance(node.operation, _VIEWS)
+    return type(node.operation) in _VIEWS
 
 
 def root(node: Node, component: int) -> Slot:

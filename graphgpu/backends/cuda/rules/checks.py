@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from graphgpu.backends.cuda.kernels.kernel import Kernel, Operand
 from graphgpu.backends.cuda.kernels.text import stored_type
-from graphgpu.backends.cuda.lowering.views import root
+from graphgpu.backends.cuda.lowering.views import offset, root
 from graphgpu.backends.cuda.rules.places import Among, Chosen
 from graphgpu.nodes import Node
 from graphgpu.ops.gather import (
@@ -24,7 +24,7 @@ from graphgpu.ops.gather import (
     TakeAlongAxis,
 )
 from graphgpu.ops.indexing import OneHot
-from graphgpu.ops.loss import ClassIndex
+from graphgpu.ops.losses.classes import ClassIndex
 
 __all__ = ["Range", "check", "ranges"]
 
@@ -32,12 +32,22 @@ _THREADS = 256
 
 
 class Range(NamedTuple):
-    """Indices that must be from ``low`` to ``high`` - 1, or ``ignored``."""
+    """Indices that must be from ``low`` to ``high`` - 1, or ``ignored``.
+
+    Those that are ``guarded`` may not be read at all.
+    """
 
     indices: Node
     low: int
     high: int
     ignored: int | None = None
+    guarded: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is equal for checks of the same memory."""
+        index = self.indices
+        return (*root(index, 0), offset(index), index.nbytes, *self[1:])
 
     def complaint(self, place: int) -> str:
         """Return what is wrong with the index at a place in C order."""
@@ -80,7 +90,7 @@ def _indices(index: Node, size: int) -> Iterator[Range]:
 
 def check(wanted: Range) -> Kernel:
     """Return the kernel that checks a range; its status word is given last."""
-    index, low, high, ignored = wanted
+    index, low, high, ignored, _ = wanted
     count, dtype = prod(index.shape), index.tensor.dtype
     type_ = stored_type(dtype)
     inside = f"i >= {low} && i < {high}"

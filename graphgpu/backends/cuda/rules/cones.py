@@ -13,7 +13,7 @@ divisions by constants; adjacent axes are taken as one where its strides allow i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from math import prod
 from typing import Any
 
@@ -27,13 +27,14 @@ from graphgpu.backends.cuda.kernels.text import (
     value_type,
 )
 from graphgpu.backends.cuda.rules.places import is_places
+from graphgpu.backends.cuda.rules.sources import Source
 from graphgpu.dtypes import accumulator
 from graphgpu.graph import Constant
 from graphgpu.nodes import Node
 from graphgpu.ops.elementwise import Cast
 from graphgpu.ops.expression import parse
 
-__all__ = ["Cone", "Source", "broadcast_axes", "compute", "is_number"]
+__all__ = ["Cone", "compute", "is_number"]
 
 _VECTOR = 16
 """Bytes that one access moves at most."""
@@ -107,76 +108,6 @@ def _result(body: Body, node: Node, inputs: list[Value]) -> Value:
     return body.convert(value, target)
 
 
-# --- where elements lie
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An array that is read.
-
-    ``axes`` are pairs of a size and a stride, outermost first, with neighbours
-    taken as one where that is possible.
-    """
-
-    node: Node
-    number: int
-    axes: tuple[tuple[int, int], ...]
-
-    @property
-    def single(self) -> bool:
-        """Whether it is one element."""
-        return all(stride == 0 for _, stride in self.axes)
-
-    @property
-    def whole(self) -> bool:
-        """Whether its elements are those of the shape, one by one."""
-        return len(self.axes) == 1 and self.axes[0][1] == 1
-
-    @property
-    def adjacent(self) -> bool:
-        """Whether neighbours read neighbours."""
-        return bool(self.axes) and self.axes[-1][1] == 1
-
-    def offset(self, suffix: str, place: str = "i") -> str:
-        """Return where the element of a place is."""
-        terms, inner = [], 1
-        total = prod(size for size, _ in self.axes)
-        for size, stride in reversed(self.axes):
-            text = place if inner == 1 else f"{place} / {inner}{suffix}"
-            if inner * size != total:
-                text += f" % {size}{suffix}"
-            if stride:
-                terms.append(text if stride == 1 else f"({text}) * {stride}{suffix}")
-            inner *= size
-        return " + ".join(f"({t})" if " / " in t else t for t in terms) or "0"
-
-    def element(self, place: str) -> str:
-        """Return the text of the element that lies there."""
-        if is_places(self.node):
-            return f"({value_type(self.node.tensor.dtype)})({place})"
-        return f"a{self.number}[{place}]"
-
-
-def broadcast_axes(
-    shape: Sequence[int], target: Sequence[int]
-) -> tuple[tuple[int, int], ...]:
-    """Return the sizes and strides of an array that is broadcast to a shape."""
-    shape = (1,) * (len(target) - len(shape)) + tuple(shape)
-    axes: list[tuple[int, int]] = []
-    stride = 1
-    for own, size in zip(reversed(shape), reversed(target), strict=True):
-        assert own in (1, size), (shape, target)
-        step = stride if own == size else 0
-        stride *= own
-        if size == 1:
-            continue
-        if axes and step == axes[-1][0] * axes[-1][1]:
-            axes[-1] = (axes[-1][0] * size, axes[-1][1])
-        else:
-            axes.append((size, step))
-    return tuple(reversed(axes))
-
-
 def _kind(node: Node) -> str:
     return stored_type(node.tensor.dtype)
 
@@ -207,15 +138,14 @@ class Cone:
         targets: Sequence[Node] | None = None,
     ) -> None:
         self.outputs = outputs
-        self._targets = list(outputs if targets is None else targets)
         self.size = prod(shape)
         assert all(n.shape == tuple(shape) for n in outputs), outputs
         inside = set(nodes)
         read = [p for n in nodes for p in n.inputs] + list(wanted)
         arrays = dict.fromkeys(p for p in read if p not in inside and not is_number(p))
-        self.sources = [
-            Source(n, k, broadcast_axes(n.shape, shape)) for k, n in enumerate(arrays)
-        ]
+        self.sources = [Source.of(n, k, shape) for k, n in enumerate(arrays)]
+        self._written = [Source.written(n, k) for k, n in enumerate(outputs)]
+        self._targets = targets or [s.node for s in self._written]
         wide = self.size >= _WIDE
         self.index = "unsigned long long" if wide else "unsigned int"
         self.suffix = "ull" if wide else "u"
@@ -229,7 +159,8 @@ class Cone:
     def width(self) -> int:
         """Return how many places a thread may take at once."""
         width = _VECTOR // self.largest
-        inner = [s.axes[-1][0] for s in self.sources if not (s.whole or s.single)]
+        inner = [n for s in self.sources if not s.single for n in s.lengths]
+        inner += [n for s in self._written for n in s.lengths]
         while any(size % width for size in inner) or width > max(self.size, 1):
             width //= 2
         return width
@@ -355,7 +286,8 @@ class Cone:
             yield f"  q{n}.v[k] = {self.stored[node]};"
         yield "}"
         for n, pack in enumerate(packs):
-            yield f"*({pack}*)(b{n} + i) = q{n};"
+            place = self._written[n].offset(self.suffix)
+            yield f"*({pack}*)(b{n} + {place}) = q{n};"
 
     def _place(self, each: Sequence[str]) -> Iterator[str]:
         for source in self.sources:
@@ -367,4 +299,5 @@ class Cone:
             yield "const int k = 0;"
             yield from each
         for n, node in enumerate(self.outputs):
-            yield f"b{n}[i] = {self.stored[node]};"
+            place = self._written[n].offset(self.suffix)
+            yield f"b{n}[{place}] = {self.stored[node]};"

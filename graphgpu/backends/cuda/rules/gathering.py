@@ -24,7 +24,7 @@ from graphgpu.dtypes import DType
 from graphgpu.nodes import Node
 from graphgpu.ops.gather import Gather, TakeAlongAxis, adjacent
 from graphgpu.ops.indexing import OneHot
-from graphgpu.ops.loss import ClassIndex
+from graphgpu.ops.losses.classes import ClassIndex
 
 __all__ = ["RULES", "broadcast_strides", "place_at"]
 

@@ -22,6 +22,7 @@ from graphgpu.backends.cuda.rules.coordinates import (
     word_type,
     written,
 )
+from graphgpu.backends.cuda.rules.places import Assembled
 from graphgpu.backends.cuda.rules.registry import Rules
 from graphgpu.nodes import Node
 from graphgpu.ops.diagonals import Diagonal, OnDiagonal
@@ -327,6 +328,12 @@ def concat(node: Node) -> list[Kernel]:
             largest=prod(node.shape),
         )
     return kernels
+
+
+@RULES.of(Assembled)
+def assembled(node: Node) -> list[Kernel]:
+    """Nothing: its parts have been written."""
+    return []
 
 
 @RULES.of(PaddingIndex)

@@ -12,13 +12,15 @@ import numpy as np
 from graphgpu.dtypes import Array, accumulator
 from graphgpu.graph import Operation
 from graphgpu.nodes import Node
-from graphgpu.ops.elementwise import Elementwise
+from graphgpu.ops.elementwise import Cast, Elementwise
 from graphgpu.types import Guards, TensorType, TupleType, Type
 
 __all__ = [
     "Among",
+    "Assembled",
     "Chosen",
     "Normalizer",
+    "Placed",
     "Places",
     "is_made",
     "is_places",
@@ -70,6 +72,33 @@ class Chosen(Elementwise):
         "where(logical_or(equal(index, place), equal(index + wrap, place)), value, 0)"
     )
     lowest_kind = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Cast):
+    """An array that is written to its place in the one array that reads it.
+
+    Its elements are ``length`` of each ``width`` of those, from ``start`` on.
+    """
+
+    start: int
+    length: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled(Operation):
+    """An array whose parts are written by what computes them."""
+
+    type: TensorType
+
+    def infer(self, guards: Guards, *inputs: TensorType) -> Type:
+        """Return the type."""
+        return self.type
+
+    def numpy(self, *inputs: object) -> object:
+        """Nothing computes it."""
+        raise AssertionError("an assembled array is written by others")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -19,7 +19,7 @@ from graphgpu.backends.base import Task
 from graphgpu.backends.cuda.drivers.driver import Function
 from graphgpu.backends.cuda.kernels.kernel import Kernel
 from graphgpu.backends.cuda.kernels.text import includes, stored_type
-from graphgpu.backends.cuda.lowering.views import Slot, is_leaf, is_view, root
+from graphgpu.backends.cuda.lowering.views import Slot, is_leaf, is_view, offset, root
 from graphgpu.backends.cuda.runtime.context import Context
 from graphgpu.backends.cuda.runtime.link import Linked
 from graphgpu.backends.cuda.runtime.status import complaint
@@ -82,15 +82,17 @@ class Guard:
         self._places: dict[Slot, Place] = {}
         self._values: dict[Slot, _Value] = {}
         self._first: dict[Node, int] = {}
-        """The first launch of each node."""
+        """The first launch of each node, and the last one."""
+        self._last: dict[Node, int] = {}
         self._after: dict[int, list[_Value]] = defaultdict(list)
         """The values that are there after a launch; -1: before the first."""
         for node in task.nodes:
             if is_leaf(node):
                 self._add((node, 0), Place(node), -1)
         for k, launch in enumerate(linked.code.launches):
-            (node,) = launch.nodes
+            node = launch.nodes[-1]  # in bodies come those that they are written for
             self._first.setdefault(node, k)
+            self._last[node] = k
         self._find_results()
         count = max(1, len(self._values))
         self._words = self._driver.allocate(4 * count)
@@ -106,7 +108,8 @@ class Guard:
             kernel = launch.kernel
             operands = [*kernel.reads, *kernel.writes]
             for operand, place in zip(operands, launch.places, strict=False):
-                self._places[root(operand.node, operand.component)] = place
+                start = replace(place, offset=place.offset - offset(operand.node))
+                self._places[root(operand.node, operand.component)] = start
             last |= {root(o.node, o.component): k for o in kernel.writes}
         for slot, k in last.items():
             self._add(slot, self._places[slot], k)
@@ -135,8 +138,8 @@ class Guard:
         self._driver.fill(self._words.address, 0, self._words.nbytes, self._stream)
         step.begin()
         self._look(-1)
-        for k, bound in enumerate(step.launches):
-            step.launch(bound)
+        for k in step.walk():
+            step.launch(step.launches[k])
             self._look(k)
         words = np.empty(max(1, len(self._values)), np.uint32)
         self._driver.download(self._words.address, words, self._stream)
@@ -190,20 +193,27 @@ class Guard:
             if node.operation is None:
                 return blame_leaf(node.variable, value)
             return blame(node.variable, node.operation, [value], [])
-        first = self._first[node]
-        for bound in step.launches[:first]:
-            step.launch(bound)
+        first, last = self._first[node], self._last[node]
+        given: list[tuple[str, Any]] | None = None
+        for k in step.walk():
+            if k > last:
+                break
+            if k >= first and given is None:
+                given = self._given(node)
+            step.launch(step.launches[k])
+        assert node.operation is not None
+        assert given is not None
+        return blame(node.variable, node.operation, self._read(node), given)
+
+    def _given(self, node: Node) -> list[tuple[str, Any]]:
+        """Return the names and values of what a node is computed from."""
         given: list[tuple[str, Any]] = []
         for parent in node.inputs:
             arrays = self._read(parent)
             is_tuple = isinstance(parent.type, TupleType)
             found: Any = tuple(arrays) if is_tuple else arrays[0]
             given.append((labelled(parent.variable), found))
-        for bound in step.launches[first:]:
-            if bound.launch.nodes == (node,):
-                step.launch(bound)
-        assert node.operation is not None
-        return blame(node.variable, node.operation, self._read(node), given)
+        return given
 
     def _read(self, node: Node) -> list[Array]:
         """Return the arrays of a node as they are now."""

@@ -30,7 +30,7 @@ class HostChecks:
     def __init__(self, code: Code) -> None:
         self._checks: list[tuple[Node, Range, Launch]] = []
         for launch in code.launches:
-            if launch.checks is not None:
+            if launch.checks is not None and not launch.checks.guarded:
                 node, _ = root(launch.checks.indices, 0)
                 if not node.inputs and is_given(node):
                     self._checks.append((node, launch.checks, launch))

@@ -15,10 +15,11 @@ from graphgpu.backends.cuda.lowering.in_place import GATE
 from graphgpu.backends.cuda.lowering.views import is_leaf
 from graphgpu.backends.cuda.runtime.commit import Moves
 from graphgpu.backends.cuda.runtime.context import Context
+from graphgpu.backends.cuda.runtime.order import BoundLoop, Order
 from graphgpu.backends.cuda.runtime.staging import Staging
 from graphgpu.backends.cuda.runtime.status import Watch
 from graphgpu.backends.cuda.runtime.step import Bound, Step
-from graphgpu.backends.cuda.translate import Code, Copy, Launch, Place
+from graphgpu.backends.cuda.translate import Code, Copy, Launch, Loop, Place
 from graphgpu.bytesize import format_bytes
 from graphgpu.errors import CompileError, DeviceError
 from graphgpu.graph import Constant, Storage, Stored, describe
@@ -183,6 +184,7 @@ class Linked:
             driver,
             stream,
             launches,
+            self._order(code.order, place),
             self.watch,
             Moves(driver, stream, saves, status.clear if saves else 0),
             last,
@@ -190,6 +192,20 @@ class Linked:
             outputs,
             self._apart,
         )
+
+    def _order(self, order: Sequence[int | Loop], place: int) -> Order:
+        """Return the order of the launches, with the addresses of flags."""
+        return [
+            BoundLoop(
+                self._order(x.condition, place),
+                self.at(x.flag, place),
+                self._order(x.body, place),
+                x.most,
+            )
+            if isinstance(x, Loop)
+            else x
+            for x in order
+        ]
 
     def _ends(self, copy: Copy, place: int) -> tuple[int, int, int]:
         return self.at(copy.target, place), self.at(copy.source, place), copy.nbytes

@@ -5,7 +5,9 @@ from graphgpu.backends.numpy.rules import (
     classes,
     copies,
     elementwise,
+    gathering,
     images,
+    loops,
     pooling,
     sums,
 )
@@ -13,18 +15,6 @@ from graphgpu.backends.numpy.rules.registry import Rules, slot
 from graphgpu.nodes import Node
 
 __all__ = ["finish", "write"]
-
-RULES = Rules(
-    {
-        **elementwise.RULES.table,
-        **sums.RULES.table,
-        **images.RULES.table,
-        **pooling.RULES.table,
-        **classes.RULES.table,
-        **copies.RULES.table,
-    }
-)
-FINISH = Rules({**sums.FINISH.table, **images.FINISH.table})
 
 
 def write(body: Body, node: Node) -> None:
@@ -43,3 +33,18 @@ def finish(body: Body, node: Node) -> None:
     rule = FINISH.find(node.operation)
     assert rule is not None, node
     rule(body, node)
+
+
+RULES = Rules(
+    {
+        **elementwise.RULES.table,
+        **sums.RULES.table,
+        **images.RULES.table,
+        **pooling.RULES.table,
+        **classes.RULES.table,
+        **copies.RULES.table,
+        **gathering.RULES.table,
+        **loops.rules(write).table,
+    }
+)
+FINISH = Rules({**sums.FINISH.table, **images.FINISH.table})

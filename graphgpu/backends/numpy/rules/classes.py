@@ -14,11 +14,11 @@ from graphgpu.backends.numpy.storage import Block, View
 from graphgpu.backends.numpy.translation import Value, label_of, sized
 from graphgpu.dtypes import Array
 from graphgpu.nodes import Node
-from graphgpu.ops.activation import LogSoftmax, Softmax
+from graphgpu.ops.activations.normalized import LogSoftmax, Softmax
 from graphgpu.ops.elementwise import Cast
 from graphgpu.ops.gather import AddAlongAxis, TakeAlongAxis, in_range
 from graphgpu.ops.indexing import OneHot
-from graphgpu.ops.loss import ClassIndex
+from graphgpu.ops.losses.classes import ClassIndex
 from graphgpu.ops.shape import Reshape
 
 __all__ = ["RULES"]

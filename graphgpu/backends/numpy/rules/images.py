@@ -7,6 +7,12 @@ from typing import Any
 
 from graphgpu.backends.numpy.body import Body
 from graphgpu.backends.numpy.pairs import fits, image_and_kernels, partner_of
+from graphgpu.backends.numpy.rules.depthwise import (
+    depthwise_sums,
+    is_depthwise,
+    write_depthwise,
+    write_sums,
+)
 from graphgpu.backends.numpy.rules.registry import Rules
 from graphgpu.backends.numpy.storage import View
 from graphgpu.backends.numpy.tiles.convolution import (
@@ -110,7 +116,7 @@ def _weights(body: Body, node: Node, plan: Any) -> View:
 def convolution(body: Body, node: Node) -> bool:
     """Convolve a tile."""
     if body.kind != "tile" or not fits(node):
-        return False
+        return _depthwise(body, node)
     plan = _planner(ConvolutionForward, node)
     x = body.value(node.inputs[0]).as_tile()
     if node.inputs[1].shape[2:] == (1, 1):
@@ -121,6 +127,13 @@ def convolution(body: Body, node: Node) -> bool:
     body.kernel(_kernel_name(node), plan, x, weights, written)
     if written is not out:
         body.copy(out.as_tile(), written)
+    return True
+
+
+def _depthwise(body: Body, node: Node) -> bool:
+    if body.kind != "tile" or not is_depthwise(node):
+        return False
+    write_depthwise(body, node)
     return True
 
 
@@ -137,7 +150,7 @@ def contiguous_output(body: Body, out: Value) -> Value:
 def input_gradient(body: Body, node: Node) -> bool:
     """Apply the adjoint in the input; with it the one in the kernels, if asked for."""
     if body.kind != "tile" or not fits(node):
-        return False
+        return _depthwise(body, node)
     partner = partner_of(node, body.nodes)
     grad = contiguous(body, body.value(node.inputs[0]))
     out = body.output(node, tile=True)
@@ -162,6 +175,11 @@ def weight_gradient(body: Body, node: Node) -> bool:
     """Add a block's part to the lane's sum."""
     if not body.in_blocks:
         return False
+    if body.kind == "tile" and is_depthwise(node):
+        sums = depthwise_sums(node)
+        grad = contiguous(body, body.value(node.inputs[1]))
+        write_sums(body, node, grad, _accumulator(body, node, sums), sums)
+        return True
     if not (body.kind == "tile" and fits(node)):
         _add_slot(body, node)
         return True

@@ -56,3 +56,5 @@ def slot(body: Body, node: Node) -> None:
         body.say("; ".join([f"parts = {call}", *stores]))
     else:
         body.say(f"store({body.text(outs[0])}, {call})")
+    for out in outs:
+        body.forget(out.view.buffer)

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphgpu.backends.numpy.body import Body
-from graphgpu.backends.numpy.rules.elementwise import lines, row_length
+from graphgpu.backends.numpy.rules.axes import ones_of, reduce_axes, row_moments
+from graphgpu.backends.numpy.rules.elementwise import row_length
+from graphgpu.backends.numpy.rules.expressions import lines
 from graphgpu.backends.numpy.rules.registry import FLOATS, Rules, sliced_inputs
 from graphgpu.backends.numpy.storage import BLOCK, Block, Buffer, View
-from graphgpu.backends.numpy.translation import Value, label_of
+from graphgpu.backends.numpy.translation import Value, label_of, sized
 from graphgpu.dtypes import Array, DType
 from graphgpu.nodes import Node
 from graphgpu.ops.matrix_product import Matmul
@@ -32,6 +34,8 @@ FINISH = Rules()
 
 _FEW_ROWS = 64
 """Rows up to which the order of a product with a transposed matrix matters."""
+_WIDE = 8
+"""Columns from which a product with ones is quicker than adding up."""
 _LARGE = 10**6
 """Multiplications from which OpenBLAS reorders its operands."""
 
@@ -112,9 +116,12 @@ def reduction(body: Body, node: Node) -> bool:
     if value.tile:
         target, kept = _reduced_tile(out, operation.axes), ""
     elif axes == (len(value.shape) - 1,) and name == "add" and _is_matrix(value):
-        ones = _ones(body, value.shape[-1], value.dtype)
+        ones = ones_of(body, value.shape[-1], value.dtype)
         flat = out.view.then("flat", lambda a, _: a.reshape(-1), True)
         body.call("matmul", source, ones, out=flat)
+        _divide(body, node, out.view)
+        return True
+    elif reduce_axes(body, name, value, axes, out.view):
         _divide(body, node, out.view)
         return True
     read, written = body.text(source), body.text(target)
@@ -154,20 +161,6 @@ def _reduced_tile(out: Value, axes: tuple[int, ...]) -> View:
     return out.view.then("sums", turn)
 
 
-def _ones(body: Body, count: int, dtype: DType) -> str:
-    """Return a vector of ones, or of as many as the block has images."""
-
-    def make() -> str:
-        def ones(block: Block | None) -> Array:
-            length = block.size if block is not None and count == BLOCK else count
-            return np.ones(length, dtype)
-
-        label = "images" if count == BLOCK else str(count)
-        return body.given(f"ones_{label}", ones)
-
-    return str(body.once(("ones", count, dtype), make))
-
-
 # --- sums over the batch
 
 
@@ -199,12 +192,42 @@ def _partial_sum(body: Body, node: Node) -> None:
     if axes == (0,) and _is_matrix(value):
         width = value.shape[1]
         parts = View(_partials(body, node, (width,), value.dtype))
-        ones = _ones(body, BLOCK, value.dtype)
+        ones = ones_of(body, BLOCK, value.dtype)
         body.call("matmul", ones, value, out=parts)
         return
     shape = tuple(s for a, s in enumerate(value.shape) if a not in axes)
     parts = View(_partials(body, node, shape, value.dtype))
-    body.say(f"add.reduce({body.text(value)}, axis={axes}, out={body.text(parts)})")
+    if not _add_leading(body, value, axes, parts):
+        body.say(f"add.reduce({body.text(value)}, axis={axes}, out={body.text(parts)})")
+
+
+def _add_leading(body: Body, value: Value, axes: tuple[int, ...], out: View) -> bool:
+    """Multiply by ones: over trailing axes first, then over leading ones."""
+    leading = 0
+    while leading < len(axes) and axes[leading] == leading:
+        leading += 1
+    rest = axes[leading:]
+    if not value.view.contiguous or 0 in value.shape:
+        return False
+    if rest:
+        kept = tuple(s for a, s in enumerate(value.shape) if a not in rest)
+        sums = View(body.scratch(kept, value.dtype, "sums"))
+        if not reduce_axes(body, "add", value, rest, sums):
+            return False
+        value = Value(sums, kept)
+    width = prod(value.shape[leading:])
+    if width < _WIDE and not rest:
+        return False
+    lines_ = value.view.then(f"by{width}", lambda a, _: a.reshape(-1, width), True)
+
+    def ones(block: Block | None) -> Array:
+        return np.ones(prod(sized(value.shape[:leading], block)), value.dtype)
+
+    key = ("leading", value.shape[:leading], value.dtype)
+    name = body.once(key, lambda: body.given("ones_of_lines", ones))
+    flat = out.then("flat", lambda a, _: a.reshape(-1), True)
+    body.call("matmul", str(name), lines_, out=flat)
+    return True
 
 
 def _column_sums(body: Body, tile: Value, length: int, out: View) -> None:
@@ -241,9 +264,10 @@ def moments(body: Body, node: Node) -> bool:
     T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for computing the sample
     variance", The American Statistician 37 (1983).
     """
-    if not (body.in_blocks and body.whole.work.total(node)):
-        return False
     operation: Any = node.operation
+    if not (body.in_blocks and body.whole.work.total(node)):
+        (cut,) = sliced_inputs(body, node)
+        return row_moments(body, node, body.value(node.inputs[0], cut).plain())
     value = body.value(node.inputs[0])
     tile = value.tile and value.view.contiguous and operation.axes == (0, 2, 3)
     matrix = not value.tile and _is_matrix(value) and operation.axes == (0,)
@@ -270,7 +294,7 @@ def moments(body: Body, node: Node) -> bool:
         if tile:
             _column_sums(body, rest, width, out)
         else:
-            body.call("matmul", _ones(body, BLOCK, rest.dtype), rest, out=out)
+            body.call("matmul", ones_of(body, BLOCK, rest.dtype), rest, out=out)
 
     body.call("subtract", seen(value), row, out=seen(rest))
     add_up(total)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphgpu.backends.cuda.kernels.text import stored_type
-from graphgpu.backends.cuda.rules.cones import Source, broadcast_axes
 from graphgpu.backends.cuda.rules.places import is_places
 from graphgpu.backends.cuda.rules.rows.stages import MEMBERS, Rows, Stages
 from graphgpu.backends.cuda.rules.rows.walks import (
@@ -14,6 +13,7 @@ from graphgpu.backends.cuda.rules.rows.walks import (
     lane_group,
     quotient,
 )
+from graphgpu.backends.cuda.rules.sources import Source, broadcast_axes
 from graphgpu.nodes import Node
 
 __all__ = ["Arrays", "Read", "Threads"]

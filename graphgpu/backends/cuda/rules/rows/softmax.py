@@ -32,7 +32,7 @@ from graphgpu.backends.cuda.rules.rows.walks import (
 )
 from graphgpu.dtypes import DType, accumulator
 from graphgpu.nodes import Node
-from graphgpu.ops.activation import LogSoftmax, Softmax
+from graphgpu.ops.activations.normalized import LogSoftmax, Softmax
 from graphgpu.ops.arithmetic import Divide, Subtract
 from graphgpu.ops.exponential import Exp, Log
 from graphgpu.ops.reduction import Max, Sum
