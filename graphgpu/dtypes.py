@@ -21,6 +21,7 @@ __all__ = [
     "Array",
     "DType",
     "accumulator",
+    "epsilon",
     "bfloat16",
     "dtype",
     "is_floating",
@@ -127,3 +128,13 @@ def weak_dtype(value: DType, other: DType) -> DType:
 def accumulator(d: DType) -> DType:
     """Return the dtype in which sums of a dtype are formed: float32 for halves."""
     return _NAMES["float32"] if d in _FLOATS and d.itemsize == 2 else d
+
+
+def epsilon(dtype: DType) -> float:
+    """Return the distance from 1 to the next number of a floating-point dtype.
+
+    >>> epsilon(bfloat16)
+    0.0078125
+    """
+    limits: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(limits.eps)

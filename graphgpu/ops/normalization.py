@@ -14,9 +14,8 @@ from dataclasses import replace
 from math import pi, sqrt
 from typing import Literal
 
-import numpy as np
-
 from graphgpu.dims import Size
+from graphgpu.dtypes import epsilon
 from graphgpu.errors import GraphError, ShapeError
 from graphgpu.graph import (
     Operand,
@@ -106,8 +105,7 @@ def rms_norm(
     variable, shape = _ending_in(name, x, normalized_shape)
     wide = widened(variable)
     axes = _last_axes(wide, shape)
-    distance = float(np.finfo(variable.dtype.name).eps)
-    added = least_variance(name, distance if eps is None else eps)
+    added = least_variance(name, epsilon(variable.dtype) if eps is None else eps)
     result = wide
     if not any_empty(wide, axes):
         size = mean_of(absolute(wide), axes, keepdims=True)

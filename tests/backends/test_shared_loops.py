@@ -162,8 +162,6 @@ def test_sizes_that_happen_to_be_equal_do_not_matter(kind, reverse):
         return new, (new, c, e)
 
     last, stacked = gg.scan(step, h, gg.transpose(x, (1, 0, 2)), reverse=reverse)
-    if kind == "columns":
-        last, stacked = last, stacked[:2]
     outputs = [last, *stacked]
     loss = gg.sum(last * last) + gg.sum(stacked[0])
     outputs += gg.gradients(loss, [x, h])
@@ -239,27 +237,29 @@ def test_an_error_names_the_node_and_the_iteration(threads, row):
     program(array(4, 3), classes)
 
 
-def test_an_interrupt_stops_both_lanes_and_leaves_states_as_they_were():
+def test_an_interrupt_leaves_states_as_they_were_or_as_they_will_be():
     w = gg.parameter("w", np.zeros((4, 300), "f"))
-    x = gg.placeholder("x", (3000, 4, 300))
+    x = gg.placeholder("x", (1000, 4, 300))
     last, _ = gg.scan(lambda c, e: (gg.sin(gg.exp(gg.sin(c)) + e), None), w, x)
     program = gg.compile([x], gg.sum(last), {w: w + last}, device="cpu", threads=2)
-    value = array(3000, 4, 300)
+    sums = gg.compile([x], w + last, device="cpu", threads=1)
+    value = array(1000, 4, 300)
     program(value)
     assert shared_loops(program) == 1
-    before = w.value.copy()
-    timer = threading.Timer(0.02, _thread.interrupt_main)
-    timer.start()
-    try:
-        for _ in range(1000):
-            before = w.value.copy()
-            program(value)
-    except KeyboardInterrupt:
-        pass
-    timer.join()
-    after = w.value.copy()
-    assert after.tobytes() == before.tobytes() or np.isfinite(after).all()
-    program(value)
+    for delay in (0.002, 0.005, 0.01):
+        before = after = w.value.copy()
+        timer = threading.Timer(delay, _thread.interrupt_main)
+        timer.start()
+        try:
+            while timer.is_alive():
+                before = w.value.copy()
+                program(value)
+            timer.join()
+        except KeyboardInterrupt:
+            timer.join()
+        after = w.value.copy()
+        w.value = before
+        assert after.tobytes() in (before.tobytes(), sums(value).tobytes())
 
 
 def test_a_process_runs_the_loop_of_a_lane(monkeypatch):

@@ -99,7 +99,8 @@ def _pays(scan: Scan, nodes: Sequence[Node], lanes: int) -> bool:
     work = 0.0
     for node in computed:
         assert node.operation is not None
-        work += _ELEMENT * sum(prod(t.shape) for t in node.components)  # type: ignore[arg-type]
+        shapes: Any = [t.shape for t in node.components]
+        work += _ELEMENT * sum(map(prod, shapes))
         types: Any = [n.type for n in node.inputs]
         if all(isinstance(t, TensorType) for t in types):
             flops = node.operation.flops(types, node.type)
@@ -150,8 +151,8 @@ def _given(
     for node in nodes:
         found = cut.get(node)
         for place, parent in enumerate(node.inputs):
-            read = found is not None and found.sliced[place]
-            (of_rows if read else whole).add(parent)
+            some = found is not None and found.sliced[place]
+            (of_rows if some else whole).add(parent)
     for place, output in enumerate(scan.body.outputs):
         node = values[output]
         if node in cut or node in inputs[: scan.carries]:

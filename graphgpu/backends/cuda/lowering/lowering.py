@@ -22,7 +22,7 @@ from graphgpu.backends.cuda.rules import RULES
 from graphgpu.backends.cuda.rules.checks import check, ranges
 from graphgpu.backends.cuda.rules.cones import Cone
 from graphgpu.backends.cuda.rules.elementwise import elementwise_kernel
-from graphgpu.backends.cuda.rules.places import Placed
+from graphgpu.backends.cuda.rules.places import Assembled, is_placed
 from graphgpu.backends.cuda.rules.products.epilogues import ended, may_end
 from graphgpu.backends.cuda.rules.rows.programs import row_program
 from graphgpu.backends.cuda.rules.rows.reductions import reductions
@@ -157,7 +157,7 @@ class _Lowering:
 
 def _computed(region: Region) -> tuple[Node, ...]:
     """Return the nodes of a region, and what it writes parts of."""
-    placed = [n for n in region.outputs if isinstance(n.operation, Placed)]
+    placed = [n for n in region.outputs if is_placed(n)]
     return *region.computed, *dict.fromkeys(n.readers[0] for n in placed)
 
 
@@ -180,7 +180,7 @@ def _ends(
     for region in plan:
         if region.alone or region.folds or len(region.outputs) != 1:
             continue
-        if isinstance(region.outputs[0].operation, Placed):
+        if is_placed(region.outputs[0]):
             continue
         seen = {root(n, 0)[0]: n for n in region.reads if n.shape == region.shape}
         products = [
@@ -215,6 +215,8 @@ def _kernels(region: Region, choose: Chooser | None) -> Sequence[Kernel | Call]:
         return [elementwise_kernel(region.nodes, region.outputs)]
     (node,) = region.nodes
     assert node.operation is not None
+    if isinstance(node.operation, Assembled):  # of parts that have been written
+        return []
     rule = RULES.find(node.operation)
     if rule is None:
         return [_users(node, node.operation)]

@@ -13,10 +13,11 @@ from math import prod
 
 from graphgpu.backends.cuda.lowering.views import Window, is_leaf, root
 from graphgpu.backends.cuda.rules.coordinates import strides_of
-from graphgpu.backends.cuda.rules.places import Assembled, Placed, made
+from graphgpu.backends.cuda.rules.places import Assembled, is_placed, made
 from graphgpu.backends.cuda.rules.rows.reductions import reduces
 from graphgpu.backends.cuda.rules.rows.stages import is_pointwise
 from graphgpu.nodes import Node
+from graphgpu.ops.elementwise import Cast
 from graphgpu.ops.joining import Concat
 from graphgpu.ops.slicing import Slice
 
@@ -121,19 +122,15 @@ def _assembled(node: Node) -> Iterator[Node]:
     """Yield what writes the parts of a joint."""
     operation = node.operation
     assert isinstance(operation, Concat)
-    width, start = prod(node.shape[operation.axis :]), 0
     parts = []
     for source in node.inputs:
-        own = prod(source.shape[operation.axis :])
-        place = Placed(source.tensor.dtype, start, own, width)
-        part = made(node, place, (source,), source.type)
-        start += own
+        part = made(node, Cast(source.tensor.dtype), (source,), source.type)
         part.readers.append(node)
         parts.append(part)
         source.readers[:] = [r for r in source.readers if r is not node]
     for part in parts:
         part.inputs[0].readers.append(part)
-    node.operation, node.inputs = Assembled(node.tensor), tuple(parts)
+    node.operation, node.inputs = Assembled(operation.axis, node.tensor), tuple(parts)
     yield from parts
 
 
@@ -145,5 +142,6 @@ def shared(array: Node) -> Node:
 def in_parts(nodes: Iterable[Node]) -> bool:
     """Whether nodes read or write parts of arrays, which rows know nothing of."""
     return any(
-        isinstance(x.operation, Window | Placed) for n in nodes for x in (n, *n.inputs)
+        is_placed(n) or any(isinstance(p.operation, Window) for p in n.inputs)
+        for n in nodes
     )

@@ -22,7 +22,6 @@ from graphgpu.backends.cuda.rules.coordinates import (
     word_type,
     written,
 )
-from graphgpu.backends.cuda.rules.places import Assembled
 from graphgpu.backends.cuda.rules.registry import Rules
 from graphgpu.nodes import Node
 from graphgpu.ops.diagonals import Diagonal, OnDiagonal
@@ -328,12 +327,6 @@ def concat(node: Node) -> list[Kernel]:
             largest=prod(node.shape),
         )
     return kernels
-
-
-@RULES.of(Assembled)
-def assembled(node: Node) -> list[Kernel]:
-    """Nothing: its parts have been written."""
-    return []
 
 
 @RULES.of(PaddingIndex)

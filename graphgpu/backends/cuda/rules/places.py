@@ -12,7 +12,7 @@ import numpy as np
 from graphgpu.dtypes import Array, accumulator
 from graphgpu.graph import Operation
 from graphgpu.nodes import Node
-from graphgpu.ops.elementwise import Cast, Elementwise
+from graphgpu.ops.elementwise import Elementwise
 from graphgpu.types import Guards, TensorType, TupleType, Type
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "Assembled",
     "Chosen",
     "Normalizer",
-    "Placed",
     "Places",
     "is_made",
+    "is_placed",
     "is_places",
     "made",
     "places",
@@ -75,21 +75,13 @@ class Chosen(Elementwise):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed(Cast):
-    """An array that is written to its place in the one array that reads it.
+class Assembled(Operation):
+    """An array whose parts, one a node of its own, are written by what computes them.
 
-    Its elements are ``length`` of each ``width`` of those, from ``start`` on.
+    They lie side by side along ``axis``.
     """
 
-    start: int
-    length: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled(Operation):
-    """An array whose parts are written by what computes them."""
-
+    axis: int
     type: TensorType
 
     def infer(self, guards: Guards, *inputs: TensorType) -> Type:
@@ -131,6 +123,11 @@ def made(
 def is_made(node: Node) -> bool:
     """Whether a node is computed for another."""
     return node.index < -1 and bool(node.inputs)
+
+
+def is_placed(node: Node) -> bool:
+    """Whether a node is a part of an assembled array: its only reader."""
+    return len(node.readers) == 1 and isinstance(node.readers[0].operation, Assembled)
 
 
 def places(like: Node, index: Node, axis: int) -> Node:

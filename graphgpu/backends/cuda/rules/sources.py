@@ -9,7 +9,7 @@ from math import prod
 from graphgpu.backends.cuda.kernels.text import value_type
 from graphgpu.backends.cuda.lowering.views import Window
 from graphgpu.backends.cuda.rules.coordinates import strides_of
-from graphgpu.backends.cuda.rules.places import Placed, is_places
+from graphgpu.backends.cuda.rules.places import Assembled, is_placed, is_places
 from graphgpu.nodes import Node
 
 __all__ = ["Source", "broadcast_axes"]
@@ -41,12 +41,15 @@ class Source:
     def written(cls, node: Node, number: int) -> Source:
         """Return the places that an array of its own, or a part, is written to."""
         size = prod(node.shape)
-        operation = node.operation
-        if not isinstance(operation, Placed):
+        if not is_placed(node):
             return cls(node, number, ((size, 1),))
-        own = operation.length
-        axes = ((size // own, operation.width), (own, 1))
-        return cls(node.readers[0], number, axes, operation.start)
+        (whole,) = node.readers
+        assert isinstance(whole.operation, Assembled)
+        axis = whole.operation.axis
+        before = whole.inputs[: whole.inputs.index(node)]
+        start = sum(prod(n.shape[axis:]) for n in before)
+        own, width = prod(node.shape[axis:]), prod(whole.shape[axis:])
+        return cls(whole, number, ((size // own, width), (own, 1)), start)
 
     @property
     def lengths(self) -> list[int]:
