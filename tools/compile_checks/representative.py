@@ -26,6 +26,7 @@ from graphgpu.ops.activations.self_gated import Swish
 from graphgpu.ops.activations.shrinkage import Hardshrink, Softshrink
 from graphgpu.ops.activations.sigmoidal import SharpSoftplus
 from graphgpu.ops.elementwise import Binary, Cast, Elementwise, Unary
+from graphgpu.ops.losses.regression import Huber
 from graphgpu.ops.norms import Balance
 from graphgpu.ops.rounding import RoundTo
 
@@ -37,6 +38,7 @@ _WITH_FIELDS: dict[type[Operation], tuple[object, ...]] = {
     Elu: (1.5,),
     Celu: (1.5,),
     Hardtanh: (-1.0, 1.5),
+    Huber: (1.0,),
     Threshold: (0.5, -3.0),
     Hardshrink: (0.5,),
     Softshrink: (0.5,),

@@ -222,7 +222,7 @@ class Ledger:
         elif there is None:
             why = "that needs all images"
         elif there.kind == "split":
-            why = "a large product over the batch, split by rows"
+            why = "computed by rows of the result, a lane's share each"
         elif self._phases.get(node) != self._phases.get(reader):
             cause = self._cause(reader)
             why = "put off, until all lanes have met"

@@ -30,6 +30,7 @@ FIELDS = {
     "Elu": [(1.5,)],
     "Hardshrink": [(0.5,)],
     "Hardtanh": [(-1.0, 1.5)],
+    "Huber": [(1.0,)],
     "SharpSoftplus": [(2.5,)],
     "Softshrink": [(0.5,)],
     "Swish": [(0.3,), (2.5,)],
