@@ -9,19 +9,24 @@ Written are ``reference.md``, ``reference.html`` and ``plots/*.svg``.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from op_references.chapters import Chapter, Entry, chapters
 from op_references.page import Page
-from op_references.plots import (
-    COMPARED,
-    comparison,
-    loss_plot,
-    scalar_plot,
-    vector_plot,
-)
 
 import graphgpu as gg
+
+try:
+    from op_references.plots import (
+        COMPARED,
+        comparison,
+        loss_plot,
+        scalar_plot,
+        vector_plot,
+    )
+except ModuleNotFoundError as missing:
+    sys.exit(f'{missing}: the plots need pip install "graphgpu[plot]"')
 
 DEFAULT = Path(__file__).resolve().parent.parent / "build" / "reference"
 

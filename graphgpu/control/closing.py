@@ -7,6 +7,7 @@ owns it has these variables as inputs and is differentiated with respect to them
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ __all__ = [
     "Bindings",
     "CreatedBefore",
     "Function",
+    "called",
     "close",
     "components",
     "listed",
@@ -52,6 +54,41 @@ class CreatedBefore:
 
     def __contains__(self, variable: object) -> bool:
         return isinstance(variable, Variable) and variable.serial < self._serial
+
+
+def called(
+    function: Any, arguments: Sequence[Any], name: str, what: str, takes: str
+) -> Any:
+    """Return what a function of the user's returns.
+
+    ``name`` is who calls it, ``what`` the argument that it was given as, and
+    ``takes`` says what it is called with.
+
+    Raises
+    ------
+    GraphError
+        It is no function, or not one of so many arguments.
+    """
+    if not callable(function):
+        error = GraphError(
+            f"expected {what} to be a function, called with {takes}; got "
+            f"{function!r}; write lambda in front of what it computes"
+        )
+        raise located(error, name)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return function(*arguments)
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        error = GraphError(
+            f"expected {what} to be a function of {len(arguments)} "
+            f"argument{'s' * (len(arguments) != 1)}, called with {takes}; got one of "
+            f"{signature}"
+        )
+        raise located(error, name) from None
+    return function(*arguments)
 
 
 def close(
@@ -119,16 +156,35 @@ def components(result: Variable) -> tuple[Variable, ...]:
     return tuple(item(result, j) for j in range(len(result.type.components)))
 
 
-def listed(operands: Operand | Sequence[Operand]) -> tuple[bool, list[Variable]]:
+def listed(
+    operands: Operand | Sequence[Operand], name: str, what: str
+) -> tuple[bool, list[Variable]]:
     """Return whether there is one operand, no tuple of them; and all, as variables.
 
-    A list is a tuple if a variable is in it, and else an array.
+    A list is a tuple if a variable is in it, and else an array.  ``what`` is the
+    argument of ``name`` that they were given as.
+
+    Raises
+    ------
+    DTypeError
+        One is a dict or a tuple of variables, or no numbers.
     """
     several = isinstance(operands, tuple) or (
         isinstance(operands, list) and any(isinstance(v, Variable) for v in operands)
     )
     parts: Any = operands if several else [operands]
-    return not several, [as_variable(part) for part in parts]
+    try:
+        for part in parts:
+            if isinstance(part, Mapping) or _has_variable(part):
+                kind = type(part).__name__
+                within = f"a {kind} in a tuple" if several else f"a {kind}"
+                raise DTypeError(
+                    f"expected {what} to be a variable, numbers, or one tuple of "
+                    f"these; got {within}; write (a, b, ...), a tuple without names"
+                )
+        return not several, [as_variable(part) for part in parts]
+    except GraphError as error:
+        raise located(error, name) from None
 
 
 def require_arrays(outputs: Any, name: str, what: str = "the function") -> None:
@@ -155,6 +211,13 @@ def match_type(guards: Guards, given: TensorType, want: TensorType, what: str) -
         raise DTypeError(f"expected {want} as {what} of the body; got {given}")
     for axis, (left, right) in enumerate(zip(given.shape, want.shape, strict=True)):
         guards.equal(left, right, f"axis {axis} of {what}, that of the body")
+
+
+def _has_variable(part: Any) -> bool:
+    """Whether there is a variable in a tuple or list, or in one in it."""
+    if not isinstance(part, tuple | list):
+        return False
+    return any(isinstance(v, Variable) or _has_variable(v) for v in part)
 
 
 def _is_constant(variable: Variable) -> bool:

@@ -16,6 +16,7 @@ from graphgpu.control.closing import (
     Bindings,
     CreatedBefore,
     Function,
+    called,
     close,
     components,
     match_type,
@@ -189,8 +190,8 @@ def cond(
     ShapeError
         The branches' shapes differ.
     GraphError
-        A function returns something else, or not as many variables as the other;
-        or it updates a state, which a cond cannot do.
+        A function is none, or takes other arguments; it returns something else, or
+        not as many variables as the other; or updates a state, which a cond cannot.
     """
     chosen, values = as_variable(predicate), [as_variable(v) for v in operands]
     if chosen.type != TensorType(np.dtype(bool), ()):
@@ -203,8 +204,10 @@ def cond(
     own: Bindings = {
         placeholder(f"operand{k}", v.shape, v.dtype): v for k, v in enumerate(values)
     }
-    results = then(*own), otherwise(*own)
-    for result, name in zip(results, ("then", "otherwise"), strict=True):
+    takes = "the operands" if own else "nothing"
+    functions = {"then": then, "otherwise": otherwise}
+    results = [called(f, list(own), "cond", n, takes) for n, f in functions.items()]
+    for result, name in zip(results, functions, strict=True):
         require_arrays(result, "cond", name)
     left, right = ([r] if isinstance(r, Variable) else list(r) for r in results)
     try:

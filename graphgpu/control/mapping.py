@@ -9,6 +9,7 @@ from graphgpu.control.closing import (
     Bindings,
     CreatedBefore,
     Function,
+    called,
     close,
     components,
     require_arrays,
@@ -66,8 +67,8 @@ def map(function: Function, *sequences: Operand) -> Variable | tuple[Variable, .
     ShapeError
         A sequence has no axis, or the lengths differ.
     GraphError
-        There is no sequence; the function returns something else, or updates a
-        state, which a map cannot do.
+        There is no sequence; the function takes other arguments, returns something
+        else, or updates a state, which a map cannot do.
     """
     variables = [as_variable(s) for s in sequences]
     try:
@@ -81,7 +82,8 @@ def map(function: Function, *sequences: Operand) -> Variable | tuple[Variable, .
         placeholder(f"element{place}", v.shape[1:], v.dtype): v
         for place, v in enumerate(variables)
     }
-    result = function(*elements)
+    takes = "an element of each sequence"
+    result = called(function, list(elements), "map", "function", takes)
     require_arrays(result, "map")
     outputs = [result] if isinstance(result, Variable) else result
     shared, closed = close(elements, outputs, outside, "map")

@@ -9,6 +9,7 @@ from graphgpu.control.blocks import in_blocks
 from graphgpu.control.closing import (
     Bindings,
     CreatedBefore,
+    called,
     close,
     components,
     listed,
@@ -69,11 +70,15 @@ def scan(
         elements are.
     truncate
         Truncated back-propagation through time: no gradient passes through the
-        carry from one block of so many iterations to the block before.
+        carry from one block of so many iterations to the block before.  Blocks are
+        counted from the first iteration: with ``truncate=3``, 7 iterations are
+        blocks of 3, 3 and 1, and the gradient of the last carry passes 1 of them.
     checkpoint_every
         Every how many iterations a carry is kept for the gradient, which then
-        computes all else again: memory falls from T to k + T/k iterations.  The
-        results have the same bits.
+        computes all else again: memory falls from T to k + T/k iterations.  As
+        written (``passes=()``), the results and the gradients of ``init`` and
+        ``sequences`` have the same bits; those of what all iterations share, weights
+        say, are summed block by block, so that their last digits may differ.
 
     Returns
     -------
@@ -95,18 +100,20 @@ def scan(
     Raises
     ------
     ShapeError, DTypeError
-        A carry changes its type; a sequence has no axis, or the lengths differ.
+        A carry changes its type, or is no array; a sequence has no axis, or the
+        lengths differ.
     GraphError
         There is nothing to say how long the loop is, or nothing is computed; the
-        function returns something else, or updates a state, which a scan cannot do.
+        function takes other arguments, returns something else, or updates a state,
+        which a scan cannot do.
 
     Notes
     -----
     Goodfellow, Bengio & Courville, *Deep Learning*, section 10.2.2, derive the
     gradient.
     """
-    alone, starts = listed(init)
-    _, variables = listed(sequences)
+    alone, starts = listed(init, "scan", "init")
+    _, variables = listed(sequences, "scan", "sequences")
     try:
         count = _length(variables, length)
         _check_counts(truncate=truncate, checkpoint_every=checkpoint_every)
@@ -125,9 +132,12 @@ def scan(
         first = placeholder("first", (), "bool")
         elements[first] = _firsts(count, truncate, reverse=reverse)
         given = [_cut(c, first) for c in carries]
-    answer = function(given[0] if alone else tuple(given), *arguments)
+    takes = "the carry" + " and an element of each sequence" * bool(variables)
+    given_carry = given[0] if alone else tuple(given)
+    answer = called(function, [given_carry, *arguments], "scan", "function", takes)
     after, outputs = _checked(answer, alone, starts)
-    results = [*after, *([] if outputs is None else listed(outputs)[1])]
+    stacks = [outputs] if isinstance(outputs, Variable) else outputs or ()
+    results = [*after, *stacks]
     shared, closed = close([*carries, *elements], results, outside, "scan")
     bound = {**dict(zip(carries, starts, strict=True)), **elements, **shared}
     body, inputs = subgraph(bound, closed)

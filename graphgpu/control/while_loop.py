@@ -16,6 +16,7 @@ import numpy as np
 from graphgpu.control.closing import (
     Bindings,
     CreatedBefore,
+    called,
     close,
     components,
     listed,
@@ -266,13 +267,17 @@ def while_loop(
         no whole number; a function updates a state, which a loop cannot do.
     """
     _check_bound(max_iterations)
-    alone, values = listed(init)
+    alone, values = listed(init, "while_loop", "init")
     outside = CreatedBefore()
     own: Bindings = {
         placeholder(f"carry{k}", v.shape, v.dtype): v for k, v in enumerate(values)
     }
     carry: Any = next(iter(own)) if alone else tuple(own)
-    more, result = condition(carry), body(carry)
+    functions = {"condition": condition, "body": body}
+    more, result = (
+        called(function, [carry], "while_loop", name, "the carry")
+        for name, function in functions.items()
+    )
     require_arrays(result, "while_loop", "the body")
     after = [result] if isinstance(result, Variable) else list(result)
     try:

@@ -44,9 +44,11 @@ class Book(Drawing):
         self._labels = self._name_all()
 
     def _name_all(self) -> dict[Variable, str]:
-        """Name what has no name: u⁽¹⁾, u⁽²⁾, ... in the order as written."""
+        """Name what has no name: u⁽¹⁾, u⁽²⁾, ... in the order as written.
+
+        Bodies go on counting, so that a name is that of one node in a drawing.
+        """
         labels: dict[Variable, str] = {}
-        counts = dict.fromkeys(_LETTERS, 0)
         for variable in self.part.variables:
             name = self.name_of(variable)
             if name:
@@ -57,10 +59,10 @@ class Book(Drawing):
                 and variable not in self.boxes
                 and known_number(variable) is None
             ):
-                counts[variable.phase] += 1
+                self.seen.named[variable.phase] += 1
                 letter = _LETTERS[variable.phase]
                 letter = letter.upper() if _rank(variable) > 1 else letter
-                mark = f"<SUP>({counts[variable.phase]})</SUP>"
+                mark = f"<SUP>({self.seen.named[variable.phase]})</SUP>"
                 labels[variable] = _set(letter, variable) + mark
         return labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,10 +79,11 @@ class Part:
 
 @dataclass(eq=False)
 class Seen:
-    """What a drawing has shown so far, for the legend."""
+    """What a drawing has shown so far, and how many variables it named by phase."""
 
     phases: set[str] = field(default_factory=set)
     leaves: dict[str, None] = field(default_factory=dict)
+    named: Counter[str] = field(default_factory=Counter)
 
 
 class Drawing(ABC):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from graphgpu.draw.book import Book
 from graphgpu.draw.compact import Compact
 from graphgpu.draw.drawing import Drawing, Part
 from graphgpu.draw.options import Options
+from graphgpu.errors import GraphError
 from graphgpu.executor import Program
 from graphgpu.graph import Graph, Stored, Variable
 from graphgpu.ops.markers import WithStateUpdate
@@ -59,7 +60,8 @@ def to_dot(
         What the nodes are.
     names : {"all", "needed"}
         Whether, in the book's style, variables without a name are called
-        u⁽¹⁾, u⁽²⁾, ... (g in the gradient, v in updates) or not at all.
+        u⁽¹⁾, u⁽²⁾, ... (g in the gradient, v in updates) or not at all; those in
+        the bodies of loops and choices come after the others.
     show_types : bool, optional
         Whether shapes and dtypes are written; by default in the compact style.
     clusters : bool
@@ -89,7 +91,7 @@ def to_dot(
     Raises
     ------
     GraphError
-        An option is wrong, or the graph is too large.
+        ``graph`` is something else; an option is wrong, or the graph is too large.
 
     Examples
     --------
@@ -132,11 +134,24 @@ def _results(
         outputs = {} if graph.outputs is None else _results(graph.outputs)[0]
         return outputs, dict(graph.updates)
     if isinstance(graph, Mapping):
+        _require_variables(list(graph.values()), graph)
         return {v: str(name) for name, v in graph.items()}, {}
     if isinstance(graph, Graph):
         graph = graph.outputs
-    listed = [graph] if isinstance(graph, Variable) else list(graph)
+    several = isinstance(graph, Iterable) and not isinstance(graph, Variable)
+    listed = list(graph) if several else [graph]
+    _require_variables(listed, graph)
     return dict.fromkeys(listed), {}
+
+
+def _require_variables(listed: Sequence[object], given: object) -> None:
+    """Require what is to be drawn to be variables."""
+    if not all(isinstance(v, Variable) for v in listed):
+        raise GraphError(
+            "expected a graph, a program, a variable, a list of variables, or a dict "
+            f"that names them; got {given!r}; of a layer or a function, draw what it "
+            "returns for a placeholder"
+        )
 
 
 def _marked_updates(

@@ -52,7 +52,7 @@ def write(
         The suffix is unknown, the file cannot be written, or Graphviz failed or
         took too long.
     GraphError
-        An option is wrong, or the graph is too large.
+        ``graph`` is nothing to draw; an option is wrong, or the graph is too large.
 
     Examples
     --------

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias, final, overload
 
+from graphgpu.errors import GraphError
 from graphgpu.graph import Variable
+from graphgpu.nn.arguments import kind
 from graphgpu.nn.function import Function
 from graphgpu.nn.layer import Layer
 from graphgpu.ops.requirements import of_shape
@@ -62,7 +64,12 @@ class Sequential(Layer):
 
     def forward(self, x: Variable, *, training: bool) -> Variable:
         """Apply the layers in turn."""
-        for layer in self.layers:
+        for name, layer in zip(self._names, self.layers, strict=True):
+            if not isinstance(x, Variable):
+                raise GraphError(
+                    f"expected what is given to the part {name!r} to be one variable; "
+                    f"the part before it returned {kind(x)}"
+                )
             x = layer(x, training=training)
         return x
 

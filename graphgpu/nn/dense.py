@@ -72,8 +72,8 @@ class Dense(Layer):
         super().__init__(name=name)
         self.in_features = self.positive("in_features", in_features)
         self.out_features = self.positive("out_features", out_features)
-        self.activation = activation
-        shape = (in_features, out_features)
+        self.activation = activation and self.function("activation", activation)
+        shape = (self.in_features, self.out_features)
         self.weight = self.new_parameter(
             "weight", shape, weight_init or glorot_uniform(), dtype=dtype
         )
@@ -131,13 +131,14 @@ class Embedding(Layer):
         super().__init__(name=name)
         self.num_embeddings = self.positive("num_embeddings", num_embeddings)
         self.embedding_dim = self.positive("embedding_dim", embedding_dim)
-        if padding_idx is not None and padding_idx not in range(num_embeddings):
+        if padding_idx is not None and padding_idx not in range(self.num_embeddings):
+            last = self.num_embeddings - 1
             self.reject(
-                f"expected padding_idx to be a row from 0 to {num_embeddings - 1}, or "
+                f"expected padding_idx to be a row from 0 to {last}, or "
                 f"None; got {padding_idx!r}"
             )
         self.padding_idx = padding_idx
-        shape = (num_embeddings, embedding_dim)
+        shape = (self.num_embeddings, self.embedding_dim)
         self.weight = self.new_parameter(
             "weight", shape, self._first(weight_init or normal()), dtype=dtype
         )

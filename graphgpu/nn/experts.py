@@ -113,12 +113,8 @@ class MixtureOfExperts(Layer):
         if k is not None and self.positive("k", k) > count:
             self.reject(f"expected k to be at most the {count} experts, got {k}")
         if capacity_factor is not None:
-            factor = self.at_least_zero("capacity_factor", capacity_factor)
-            if k is None or not factor:
-                self.reject(
-                    "expected a capacity_factor > 0, and a k, as without one every "
-                    f"expert sees all; got {capacity_factor!r} and k={k}"
-                )
+            if checked_magnitude("capacity_factor", capacity_factor, refuse) == 0:
+                refuse("")
         self.k = k
         self.renormalize = k != 1 if renormalize is None else renormalize
         self.capacity_factor = capacity_factor

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from textwrap import indent
-from typing import Any, ClassVar, NoReturn, Self, final
+from typing import Any, ClassVar, NoReturn, Self, TypeVar, final
 
 import numpy as np
 
-from graphgpu.dims import Size
-from graphgpu.errors import GraphError, ShapeError
+from graphgpu.errors import GraphError
 from graphgpu.graph import (
     Operand,
     Parameter,
@@ -27,11 +26,23 @@ from graphgpu.graph import (
     parameter,
     state,
 )
+from graphgpu.nn.arguments import (
+    call_problem,
+    check_inputs,
+    checked_count,
+    checked_function,
+    checked_magnitude,
+    no_layer,
+    no_parameter,
+    require_axis_of_size,
+)
 from graphgpu.nn.init import Fans, Initializer, fans_of, generator
 from graphgpu.nn.names import checked_name, joined, snake_case
-from graphgpu.types import Type
+from graphgpu.nn.transforms import Transforms
 
 __all__ = ["Layer"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Layer(ABC):
@@ -90,7 +101,7 @@ class Layer(ABC):
         self._created: list[Stored] = []
         self._adopted: list[Layer] = []
         self._is_part = False
-        self._transforms: dict[str, _Transforms] = {}
+        self._transforms: dict[str, Transforms] = {}
         self.is_named = name is not None
         self.name = self.default_name() if name is None else checked_name(name)
         self.path = joined(current().path, self.name)
@@ -116,6 +127,7 @@ class Layer(ABC):
             The inputs do not fit; the message names the layer, or, where an
             operation within it complains, a note to the error does.
         """
+        check_inputs(inputs, self.reject)
         variables = [as_variable(x) for x in inputs]
         with inside(replace(current(), path=self.path)):
             try:
@@ -125,6 +137,10 @@ class Layer(ABC):
                 if not error.located:
                     raise located(error, self.title(), variables) from None
                 error.add_note(f"in {self.title()}")
+                raise
+            except TypeError:
+                if problem := call_problem(self.forward, inputs, options):
+                    raise located(GraphError(problem), self.title()) from None
                 raise
 
     # --- what it owns
@@ -259,21 +275,19 @@ class Layer(ABC):
 
     def _require_layer(self, function: object) -> None:
         if not isinstance(function, Layer):
-            self.reject(
-                "expected a layer as the function; wrap one of variables as "
-                f"gg.nn.Function; got {function!r}"
-            )
+            self.reject(no_layer(function))
 
-    def _transforms_of(self, attribute: str) -> _Transforms:
-        if attribute in self._transforms:
-            return self._transforms[attribute]
+    def owned(self, attribute: str) -> Parameter:
+        """Return the parameter that an attribute is, or say which there are."""
         value = vars(self).get(attribute)
         if not isinstance(value, Parameter):
-            names = [n for n, v in vars(self).items() if isinstance(v, Parameter)]
-            self.reject(
-                f"expected the name of a parameter, one of {names}; got {attribute!r}"
-            )
-        return _Transforms(value.type)
+            self.reject(no_parameter(attribute, vars(self), self.parts()))
+        return value
+
+    def _transforms_of(self, attribute: str) -> Transforms:
+        if attribute in self._transforms:
+            return self._transforms[attribute]
+        return Transforms(self.owned(attribute).type)
 
     def _transformed(self, training: bool) -> Layer:
         """Return the same layer, with variables where its parameters are functions."""
@@ -345,30 +359,24 @@ class Layer(ABC):
         return f"{self._call()[:-1]}\n{inner}\n)"
 
     def reject(self, message: str) -> NoReturn:
-        """Raise an error about how the layer was made."""
+        """Raise an error about how the layer was made or called."""
         raise located(GraphError(message), self.title())
 
     def positive(self, what: str, value: int) -> int:
         """Return a size that the layer is made with, if it is an int > 0."""
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.reject(f"expected {what} to be an int > 0, got {value!r}")
-        return value
+        return checked_count(what, value, self.reject)
+
+    def function(self, what: str, value: Function) -> Function:
+        """Return what the layer is to apply, if it is a function and no class."""
+        return checked_function(what, value, self.reject)
 
     def at_least_zero(self, what: str, value: float) -> float:
         """Return a number that the layer is made with, if it is finite and >= 0."""
-        is_number = isinstance(value, int | float | np.number)
-        if not is_number or isinstance(value, bool) or not 0 <= value < np.inf:
-            self.reject(f"expected {what} to be a number >= 0, got {value!r}")
-        return value
+        return checked_magnitude(what, value, self.reject)
 
     def require_size(self, x: Variable, axis: int, size: int, what: str) -> None:
         """Raise an error if an axis of x is not there or surely of another size."""
-        least = axis + 1 if axis >= 0 else -axis
-        if x.ndim < least:
-            raise ShapeError(f"expected an input of at least {least} axes")
-        found: Size = x.shape[axis]
-        if isinstance(found, int) and found != size:
-            raise ShapeError(f"expected {size} {what} along axis {axis}, got {found}")
+        require_axis_of_size(x, axis, size, what)
 
     def _call(self) -> str:
         known = (name for name in self.shown if hasattr(self, name))
@@ -378,14 +386,6 @@ class Layer(ABC):
     def title(self) -> str:
         """Return what a message says of the layer."""
         return f"layer {self.path!r}, {self._call()}, made at {self.trace}"
-
-
-@dataclass(slots=True)
-class _Transforms:
-    """The type of a parameter, and the attributes whose layers make w of it."""
-
-    type: Type
-    places: list[str] = field(default_factory=list)
 
 
 def _members(name: str, value: Any) -> Iterator[tuple[str, Layer | Stored]]:

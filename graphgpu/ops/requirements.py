@@ -18,7 +18,9 @@ __all__: list[str] = []
 def require(name: str, holds: bool, given: str, expected: object) -> None:
     """Raise a ``GraphError`` about an argument unless what it requires holds."""
     if not holds:
-        raise located(GraphError(f"expected {expected}"), f"{name}({given})")
+        came = given.partition("=")[2] or given
+        error = GraphError(f"expected {expected}; got {came}")
+        raise located(error, f"{name}({given})")
 
 
 @final
@@ -35,8 +37,9 @@ class Naming:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Raise an error about the graph again, as one of the function."""
         if isinstance(error, GraphError):
-            again = type(error)(error.reason or str(error))
-            raise located(again, self.name, self.operands) from None
+            reason = error.reason or str(error)
+            operands = () if "; got " in reason else self.operands
+            raise located(type(error)(reason), self.name, operands) from None
 
 
 def floating(name: str, x: Operand) -> Variable:

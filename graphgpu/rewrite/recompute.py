@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graphgpu.bytesize import format_bytes
+from graphgpu.control.loop import Scan
+from graphgpu.control.loop import Scan
 from graphgpu.errors import CompileError
 from graphgpu.graph import Variable, revised
 from graphgpu.rewrite.checkpoints import candidates
@@ -102,9 +104,24 @@ def recompute(
             f"({format_bytes(least)}), the least that this program takes for these "
             f"sizes when it computes again what it can; got {budget:,} "
             f"({format_bytes(budget)}); it takes {plain:,} without a budget; a smaller "
-            "batch takes less"
+            f"batch takes less{_advice_on_scans(program.variables)}"
         )
     return chosen
+
+
+def _advice_on_scans(variables: Sequence[Variable]) -> str:
+    """Return how scans take less: what they keep is not computed again here."""
+    phases = {
+        v.phase
+        for v in variables
+        if isinstance(v.operation, Scan) and v.operation.carries
+    }
+    if not phases >= {"forward", "gradient"}:
+        return ""
+    return (
+        ", and so does a gg.scan or a recurrent layer with checkpoint_every, at best "
+        "near the square root of its length"
+    )
 
 
 def estimate(outputs: Sequence[Variable], sizes: Mapping[str, int]) -> int:

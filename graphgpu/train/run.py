@@ -59,6 +59,8 @@ def run(
     count = recipe.epochs if epochs is None else epochs
     if count < 1:
         raise InputError(f"expected at least one epoch; got {count}")
+    if out:
+        RunFolder.require_empty(out)
     console.print(f"{recipe.name}: reading the images", soft_wrap=True)
     dataset = recipe.load(data)
     steps = count * -(-len(dataset.train_images) // recipe.batch_size)

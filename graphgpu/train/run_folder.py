@@ -35,12 +35,19 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
                 pass
-            empty = not any(path.iterdir())
         except OSError as error:
-            raise SaveError(
-                f"the run folder {path} cannot be written: {error.strerror or error}; "
-                "choose another with --out"
-            ) from None
+            raise _unusable(path, error) from None
+        self.require_empty(path)
+
+    @staticmethod
+    def require_empty(path: Path) -> None:
+        """Refuse a folder that holds something; none is made where there is none."""
+        try:
+            empty = not any(path.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unusable(path, error) from None
         if not empty:
             raise SaveError(
                 f"the run folder {path} is not empty; choose another with --out"
@@ -72,3 +79,10 @@ class RunFolder:
         finally:
             partial.unlink(missing_ok=True)
         return target
+
+
+def _unusable(path: Path, error: OSError) -> SaveError:
+    return SaveError(
+        f"the run folder {path} cannot be written: {error.strerror or error}; "
+        "choose another with --out"
+    )

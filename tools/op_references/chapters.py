@@ -5,18 +5,34 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import graphgpu
 from op_references.properties import properties
 
 __all__ = ["Chapter", "Entry", "chapters"]
 
-_PARTS = ("ops", "gradient", "control", "sequences", "nn", "optim")
-"""The parts of the package that have modules in the sense of the book."""
+_HOMES = {
+    "ops": "",
+    "gradient": "",
+    "control": "",
+    "sequences": "",
+    "nn": "nn",
+    "nn.init": "nn.init",
+    "optim": "optim",
+    "optim.schedules": "optim.schedules",
+    "compiling": "",
+    "saving": "",
+    "data": "data",
+    "train": "train",
+    "draw": "draw",
+    "testing": "testing",
+}
+"""The parts of the package, and where users find their names, after ``graphgpu``."""
+_ROLE = re.compile(r":\w+:`~?(?:graphgpu\.)?([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Entry:
         except (TypeError, ValueError):
             return self.name
         plain = [
-            p.replace(annotation=inspect.Parameter.empty)
+            p.replace(annotation=inspect.Parameter.empty, default=_shown(p.default))
             for p in taken.parameters.values()
         ]
         bare = taken.replace(
@@ -59,7 +75,7 @@ class Entry:
     @property
     def docstring(self) -> str:
         """What it says of itself."""
-        return inspect.getdoc(self.value) or ""
+        return _ROLE.sub(r"`\1`", inspect.getdoc(self.value) or "")
 
     @property
     def properties(self) -> dict[str, str]:
@@ -77,23 +93,44 @@ class Chapter:
     entries: tuple[Entry, ...]
 
 
+class _Named:
+    """A default that is printed by its name."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return str(self._value.__name__)
+
+
+def _shown(default: Any) -> Any:
+    """Return a default; of a function, what is printed as its name."""
+    named = callable(default) and default is not inspect.Parameter.empty
+    return _Named(default) if named and hasattr(default, "__name__") else default
+
+
+def _is_code(value: Any) -> bool:
+    """Whether something is a function or a class, and no type alias."""
+    return isinstance(value, type) or inspect.isfunction(value)
+
+
 def chapters() -> list[Chapter]:
     """Return the chapters, in the order of the pipeline, each name in one of them."""
     found = []
     seen: set[int] = set()
-    for part in _PARTS:
-        prefix = "" if part not in ("nn", "optim") else f"{part}."
-        home = getattr(graphgpu, part, None) if prefix else graphgpu
+    for part, place in _HOMES.items():
+        home = importlib.import_module(f"graphgpu.{place}".rstrip("."))
         for module in _modules(f"graphgpu.{part}"):
             entries = []
             for name in getattr(module, "__all__", ()):
                 value = getattr(home, name, None)
                 own = value is not None and value is getattr(module, name)
-                if own and callable(value) and id(value) not in seen:
+                if own and _is_code(value) and id(value) not in seen:
                     seen.add(id(value))
-                    entries.append(Entry(f"{prefix}{name}", value))
+                    entries.append(Entry(f"{place}.{name}".lstrip("."), value))
             if entries:
-                title = (module.__doc__ or "").strip().splitlines()[0].rstrip(".")
+                first = (module.__doc__ or "").strip().splitlines()[0]
+                title = _ROLE.sub(r"\1", first).rstrip(".")
                 own_name = module.__name__.removeprefix("graphgpu.")
                 found.append(Chapter(own_name, title, tuple(entries)))
     return found

@@ -186,19 +186,18 @@ def _parameter(layer: Layer, attribute: str, axis: int | None) -> tuple[Paramete
     """Return a layer's parameter, and the axis of its outputs."""
     if not isinstance(layer, Layer):
         raise GraphError(f"expected a layer, got {layer!r}")
-    parameter = getattr(layer, attribute, None)
-    if not isinstance(parameter, Parameter):
-        names = [n for n, v in vars(layer).items() if isinstance(v, Parameter)]
-        layer.reject(
-            f"expected the name of a parameter, one of {names}; got {attribute!r}"
-        )
+    parameter = layer.owned(attribute)
     if axis is not None:
         return parameter, axis
     if isinstance(layer, Dense | TransposedConvolution):
         return parameter, 1
     if isinstance(layer, Convolution | Embedding):
         return parameter, 0
-    layer.reject(f"expected the axis of the outputs of {attribute!r} to be given")
+    last = parameter.ndim - 1
+    layer.reject(
+        f"expected the axis of the outputs of {attribute!r}, {parameter.type}, to be "
+        f"given; write axis={last} if they are along the last axis"
+    )
 
 
 def _checked_axis(layer: Layer, weight: Parameter, axis: int) -> int:

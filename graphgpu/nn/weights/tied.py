@@ -9,6 +9,7 @@ import numpy as np
 
 from graphgpu.dtypes import is_integer
 from graphgpu.graph import Stored, Variable, constant
+from graphgpu.nn.arguments import kind
 from graphgpu.nn.init import Initializer, fans_of, glorot_uniform
 from graphgpu.nn.layer import Layer
 from graphgpu.ops.indexing import take
@@ -56,6 +57,11 @@ class Tied(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        if not isinstance(layer, Layer):
+            self.reject(
+                f"expected a layer, one of whose parameters is to be used; got "
+                f"{kind(layer)}"
+            )
         self.attribute = attribute
         self.transpose = transpose
         # Not the layer itself, which would become a part of this one.
@@ -151,8 +157,8 @@ class Circulant(Layer):
     ) -> None:
         super().__init__(name=name)
         self.size = self.positive("size", size)
-        places = np.arange(size)
-        index = (places - places[:, None]) % size
+        places = np.arange(self.size)
+        index = (places - places[:, None]) % self.size
         self.tied = TiedComponents(index, init=init, dtype=dtype)
 
     def forward(self, *, training: bool) -> Variable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class ClassIndex(Operation):
 
     classes: Size
     ignore_index: int
+    what: str = field(default="target", repr=False)
 
     def infer(self, guards: Guards, target: TensorType) -> TensorType:
         """Keep the type."""
@@ -67,9 +68,13 @@ class ClassIndex(Operation):
         wrong = ((target < 0) | (target >= self.classes)) & ~ignored
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            found = f"{self.what} {target[place]} at {list(place)} is"
+            last = self.classes - 1
+            if self.what != "target":
+                raise IndexError(f"{found} not from 0 to {last}")
             raise IndexError(
-                f"target {target[place]} at {list(place)} is none of the classes 0 to "
-                f"{self.classes - 1}, nor ignore_index {self.ignore_index}"
+                f"{found} none of the classes 0 to {last}, nor ignore_index "
+                f"{self.ignore_index}"
             )
         return np.asarray(np.where(ignored, 0, target), target.dtype)
 
@@ -118,8 +123,10 @@ def cross_entropy(
     axis
         The class axis; of logits of shape (C,) it is 0.
     mask
-        Which samples count, of the shape of the logits without their class axis,
-        broadcast.
+        Which samples count, of the shape of the logits without their class axis;
+        axes of size 1 are broadcast.  The logits and the target of the others may
+        be infinite or NaN; what the logits were computed from may not, as a layer's
+        gradient multiplies it by 0: put :func:`where` before the layers.
 
     Raises
     ------

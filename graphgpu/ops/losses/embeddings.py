@@ -14,6 +14,7 @@ from graphgpu.ops.losses.reductions import (
     floating_pair,
     mask_of,
     reduced,
+    require_among,
 )
 from graphgpu.ops.norms import order_of
 from graphgpu.ops.random import number_of
@@ -41,7 +42,8 @@ def cosine_embedding_loss(
     x1, x2
         Vectors along the last axis, of one shape, (N, D) or (D,).
     target
-        Of each pair 1 where it is alike and -1 where not.
+        Of each pair 1 where it is alike and -1 where not; constants are checked,
+        of other numbers those above 0 are taken for 1.
     margin
         From -1 to 1: pairs that are not alike with a smaller cosine cost nothing.
     reduction
@@ -56,7 +58,7 @@ def cosine_embedding_loss(
     ShapeError
         The shapes do not fit.
     GraphError
-        The margin is not from -1 to 1.
+        The margin is not from -1 to 1; a constant target holds other numbers.
 
     Properties
     ----------
@@ -82,10 +84,9 @@ def cosine_embedding_loss(
     require(name, -1 <= least <= 1, f"{margin=}", "-1 to 1")
     (left, right), shape = _vectors(name, x1, x2)
     kept = mask_of(name, mask, shape)
-    alike = (
-        counted(kept, of_shape(name, "a target", operands_of(name, target)[0], shape))
-        > 0
-    )
+    (signs,) = operands_of(name, target)
+    require_among(name, signs, mask, {1: "alike", -1: "not alike"})
+    alike = counted(kept, of_shape(name, "a target", signs, shape)) > 0
     first, second = (counted(kept, widened(v), axis=-1) for v in (left, right))
     cosine = cosine_similarity(first, second, -1)
     loss = where(alike, 1 - cosine, relu(cosine - least))
@@ -111,7 +112,8 @@ def contrastive_loss(
     x1, x2
         Vectors along the last axis, of one shape, (N, D) or (D,).
     target
-        Of each pair 0 where it is alike and 1 where not, as in the paper.
+        Of each pair 0 where it is alike and 1 where not, as in the paper;
+        constants are checked, of other numbers all but 0 are taken for 1.
     margin
         The distance beyond which pairs that are not alike cost nothing; positive.
     reduction
@@ -126,7 +128,7 @@ def contrastive_loss(
     ShapeError
         The shapes do not fit.
     GraphError
-        The margin is not positive.
+        The margin is not positive; a constant target holds other numbers.
 
     Properties
     ----------
@@ -150,9 +152,9 @@ def contrastive_loss(
     require(name, reach > 0, f"{margin=}", "a positive number")
     (left, right), shape = _vectors(name, x1, x2)
     kept = mask_of(name, mask, shape)
-    apart = counted(
-        kept, of_shape(name, "a target", operands_of(name, target)[0], shape)
-    )
+    (labels,) = operands_of(name, target)
+    require_among(name, labels, mask, {0: "alike", 1: "not alike"})
+    apart = counted(kept, of_shape(name, "a target", labels, shape))
     first, second = (counted(kept, widened(v), axis=-1) for v in (left, right))
     near = 0.5 * square(first - second).sum(-1)
     far = 0.5 * square(relu(reach - pairwise_distance(first, second)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
 from graphgpu.dtypes import is_floating
-from graphgpu.errors import DTypeError, ShapeError
-from graphgpu.graph import Operand, Variable, as_variable, located
+from graphgpu.errors import DTypeError, GraphError, ShapeError
+from graphgpu.graph import Constant, Operand, Variable, as_variable, located
 from graphgpu.ops.comparison import where
 from graphgpu.ops.elementwise import cast, operands_of
 from graphgpu.ops.requirements import Naming, of_shape, require, shape_text, widened
@@ -54,7 +56,36 @@ def mask_of(name: str, mask: Operand | None, shape: Shape) -> Variable | None:
     if variable.dtype.name != "bool":
         expected = 'expected a mask of bools; use gg.cast(mask, "bool")'
         raise located(DTypeError(expected), name, (variable,))
-    return broadcast_operand(name, "a mask", variable, shape)
+    return _of_losses(name, "mask", variable, shape)
+
+
+def _of_losses(name: str, what: str, variable: Variable, shape: Shape) -> Variable:
+    """Return a mask or a weight broadcast to the losses, whose axes it must have.
+
+    Fewer would be taken for the last ones, which a mask of samples is not.
+    """
+    if 0 < variable.ndim < len(shape):
+        expected = (
+            f"expected a {what} of {len(shape)} axes that broadcasts to "
+            f"{shape_text(shape)}, or a scalar; give it axes of size 1 with "
+            "gg.expand_dims"
+        )
+        raise located(ShapeError(expected), name, (variable,))
+    return broadcast_operand(name, f"a {what}", variable, shape)
+
+
+def require_among(
+    name: str, target: Variable, mask: Operand | None, known: dict[int, str]
+) -> None:
+    """Require a target that is a constant, of which all counts, to hold these."""
+    if mask is not None or not isinstance(target, Constant):
+        return
+    values = np.asarray(target.value, "float64")
+    wrong = values[~np.isin(values, list(known))]
+    if wrong.size:
+        listed = " or ".join(f"{value} ({what})" for value, what in known.items())
+        expected = f"expected a target of {listed}, not {wrong[0]:g}"
+        raise located(GraphError(expected), name, (target,))
 
 
 def counted(
@@ -136,4 +167,4 @@ def _weights(
     """Return a weight for each loss, 0 for what does not count."""
     with Naming(f"{name}, weight"):
         weights = cast(as_variable(weight, TensorType(loss.dtype, ())), loss.dtype)
-    return counted(mask, broadcast_operand(name, "a weight", weights, loss.shape))
+    return counted(mask, _of_losses(name, "weight", weights, loss.shape))

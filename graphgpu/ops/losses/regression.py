@@ -62,18 +62,23 @@ def mse(
     Parameters
     ----------
     x, target
-        Of one shape.
+        Of one shape.  An array takes the dtype of the variable beside it; of two
+        variables the wider dtype is that of the loss.
     reduction
         ``"mean"``, ``"sum"`` or ``"none"``.
     weight
-        A weight for each element, broadcast; the mean divides by their sum.
+        A weight for each element, of as many axes, those of size 1 being broadcast,
+        or one number; the mean divides by their sum.
     mask
-        Which elements count, broadcast.
+        Which elements count, broadcast as the weight.  The others may be infinite
+        or NaN; what they were computed from may not, as a layer's gradient
+        multiplies it by 0: put :func:`where` before the layers.
 
     Raises
     ------
     ShapeError
-        The shapes differ: an (N, 1) beside an (N,) is not broadcast to (N, N).
+        The shapes differ: an (N, 1) beside an (N,) is not broadcast to (N, N), nor
+        a mask or weight (N,) to losses (N, D).
 
     Properties
     ----------
