@@ -139,13 +139,19 @@ def load(path: str | os.PathLike[str], *what: Saved) -> dict[str, str]:
     arrays, notes = _read(Path(path))
     problems = [
         *_listed("missing", [n for n in variables if n not in arrays]),
-        *_listed("unexpected", [n for n in arrays if n not in variables]),
+        *_listed("unexpected", sorted(arrays.keys() - variables)),
         *_listed("different", list(_differences(variables, arrays))),
     ]
     if problems:
+        cure = (
+            "give load all that save was given, the optimiser too, or save the model "
+            "alone; "
+            if arrays.keys() - variables
+            else ""
+        )
         raise SaveError(
             f"{path} does not fit what is to be loaded: {'; '.join(problems)}; "
-            "nothing was changed"
+            f"{cure}nothing was changed"
         )
     for name, variable in variables.items():
         variable.storage.write(arrays[name])
@@ -173,7 +179,7 @@ def _named(what: Iterable[Any]) -> dict[str, Stored]:
                     raise GraphError(f"two variables have the name {name!r}")
                 names[name] = _one(value)
         else:
-            others.extend(_several(entry))
+            others.extend(stored_of(entry))
     twice = set(names.values())
     if len(twice) != len(names) or not twice.isdisjoint(others):
         raise GraphError("a variable is named in a dict, and given once more")
@@ -189,8 +195,8 @@ def _named(what: Iterable[Any]) -> dict[str, Stored]:
     return names
 
 
-def _several(entry: Any) -> Iterator[Stored]:
-    """Yield the variables of an argument that has no names for them."""
+def stored_of(entry: Any) -> Iterator[Stored]:
+    """Yield the parameters and states of an entry that has no names for them."""
     if isinstance(entry, HasParameters | HasStates):
         if isinstance(entry, HasParameters):
             yield from map(_one, entry.parameters())
@@ -198,7 +204,7 @@ def _several(entry: Any) -> Iterator[Stored]:
             yield from map(_one, entry.states())
     elif isinstance(entry, Iterable) and not isinstance(entry, Variable | str | bytes):
         for part in entry:
-            yield from _several(part)
+            yield from stored_of(part)
     else:
         yield _one(entry)
 

@@ -51,6 +51,18 @@ def test_a_second_run_takes_the_next_folder_and_gives_the_same_figures(run, tmp_
         assert first["epochs"][0][key] == second["epochs"][0][key]
 
 
+def test_a_run_folder_that_holds_something_is_refused_before_images_are_read(
+    run, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old.txt").write_text("kept")
+    result = run("train", "digits", "--out", "run")
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: the run folder run is not empty; choose another with --out\n"
+    )
+
+
 def test_run_folder_that_cannot_be_written_is_refused_before_training(run, tmp_path):
     (tmp_path / "file").write_text("kept")
     result = run("train", "digits", "--out", "file/run")

@@ -234,6 +234,21 @@ def test_a_file_that_does_not_fit_is_refused_with_a_list_and_changes_nothing(pat
     assert [v.storage.version for v in wanted.values()] == [0, 0, 0, 0]
 
 
+def test_what_was_saved_besides_is_listed_in_order_with_a_cure(path):
+    layer = gg.nn.Dense(2, 1)
+    adam = gg.optim.Adam(0.1)
+    adam.updates(gg.sum(layer(gg.zeros((1, 2)))), layer.parameters())
+    gg.save(path, layer, adam)
+    with pytest.raises(gg.SaveError) as caught:
+        gg.load(path, layer)
+    names = sorted(s.path for s in adam.states())
+    assert str(caught.value) == (
+        f"{path} does not fit what is to be loaded: unexpected: {', '.join(names)}; "
+        "give load all that save was given, the optimiser too, or save the model "
+        "alone; nothing was changed"
+    )
+
+
 def test_a_long_list_is_cut(path):
     gg.save(path, [gg.state("s", 0) for _ in range(40)])
     with pytest.raises(gg.SaveError, match=r"missing: other; unexpected: .* and 28 m"):

@@ -62,7 +62,7 @@ def called(
     """Return what a function of the user's returns.
 
     ``name`` is who calls it, ``what`` the argument that it was given as, and
-    ``takes`` says what it is called with.
+    ``takes`` says what its arguments are.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def called(
     """
     if not callable(function):
         error = GraphError(
-            f"expected {what} to be a function, called with {takes}; got "
-            f"{function!r}; write lambda in front of what it computes"
+            f"expected {what} to be a function; got {function!r}; write lambda and the "
+            "names of its arguments in front of what it computes"
         )
         raise located(error, name)
     try:
@@ -82,10 +82,9 @@ def called(
     try:
         signature.bind(*arguments)
     except TypeError:
+        many = f"{len(arguments)} argument{'s' * (len(arguments) != 1)}"
         error = GraphError(
-            f"expected {what} to be a function of {len(arguments)} "
-            f"argument{'s' * (len(arguments) != 1)}, called with {takes}; got one of "
-            f"{signature}"
+            f"expected {what} to take {many}, {takes}; got one that takes {signature}"
         )
         raise located(error, name) from None
     return function(*arguments)

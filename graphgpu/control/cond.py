@@ -204,7 +204,7 @@ def cond(
     own: Bindings = {
         placeholder(f"operand{k}", v.shape, v.dtype): v for k, v in enumerate(values)
     }
-    takes = "the operands" if own else "nothing"
+    takes = "one for each operand" if own else "as there are no operands"
     functions = {"then": then, "otherwise": otherwise}
     results = [called(f, list(own), "cond", n, takes) for n, f in functions.items()]
     for result, name in zip(results, functions, strict=True):

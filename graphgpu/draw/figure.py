@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from graphgpu.draw.book import Book
 from graphgpu.draw.compact import Compact
@@ -139,7 +139,7 @@ def _results(
     if isinstance(graph, Graph):
         graph = graph.outputs
     several = isinstance(graph, Iterable) and not isinstance(graph, Variable)
-    listed = list(graph) if several else [graph]
+    listed: list[Any] = list(graph) if several else [graph]
     _require_variables(listed, graph)
     return dict.fromkeys(listed), {}
 

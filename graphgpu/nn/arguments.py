@@ -122,8 +122,8 @@ def call_problem(
     signature = inspect.signature(forward)
     try:
         signature.bind(*inputs, training=False, **options)
-    except TypeError as error:
-        reason = str(error)
+    except TypeError:
+        pass
     else:
         return None
     parameters = signature.parameters
@@ -138,10 +138,14 @@ def call_problem(
         )
     unknown = [n for n in options if n not in named]
     if unknown and not any_name:
-        only = [n for n in named if parameters[n].kind is inspect.Parameter.KEYWORD_ONLY]
+        only = [
+            n for n in named if parameters[n].kind is inspect.Parameter.KEYWORD_ONLY
+        ]
         return (
             f"expected options by name to be among {', '.join(sorted(only))}; got "
             f"{', '.join(unknown)}"
         )
-    takes = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters.values())
-    return f"expected inputs as of forward({takes}); got {len(inputs)} ({reason})"
+    plain = [p.replace(annotation=p.empty) for p in parameters.values()]
+    takes = signature.replace(parameters=plain, return_annotation=signature.empty)
+    by = f", and {', '.join(options)} by name" if options else ""
+    return f"expected inputs as of forward{takes}; got {len(inputs)}{by}"

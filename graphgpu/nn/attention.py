@@ -23,6 +23,7 @@ from graphgpu.ops.attention import (
 )
 from graphgpu.ops.comparison import logical_and, logical_not, where
 from graphgpu.ops.noise import dropout
+from graphgpu.ops.requirements import shape_text
 from graphgpu.ops.shape import expand_dims, swapaxes
 
 __all__ = ["MultiHeadAttention", "TransformerEncoderLayer"]
@@ -41,10 +42,12 @@ class MultiHeadAttention(Layer):
     either, the query is all three.  The result is (..., L, E).  By name it takes:
 
     - ``key_padding_mask`` (..., S), bool: True where a key is padding and so takes
-      *no* part, as the name says;
-    - ``attn_mask``, broadcast to (..., H, L, S): bool, True where the key takes
-      *part*, or numbers that are added to the scores.  (PyTorch's layer takes a bool
-      mask the other way round, its function as here);
+      *no* part, as the name says; key and value are read as 0 there, whatever they
+      hold, but a query is not: put :func:`graphgpu.where` before the layer if its
+      padding may be infinite or NaN and it is to be trained;
+    - ``attn_mask`` (L, S), or all of (..., H, L, S), axes of size 1 being broadcast:
+      bool, True where the key takes *part*, or numbers that are added to the scores.
+      (PyTorch's layer takes a bool mask the other way round, its function as here);
     - ``is_causal``: whether query i may look at the keys j ≤ i alone.
 
     All that are given count.  A query that may look at nothing gives W 0 + b = b.
@@ -130,7 +133,11 @@ class MultiHeadAttention(Layer):
         for what, given in (("query", query), ("key", key), ("value", value)):
             if given.ndim < 2:
                 raise ShapeError(f"expected a {what} (..., places, features)")
-        mask = _mask(key_padding_mask, attn_mask, query.dtype)
+        padding = _padding(key_padding_mask, query, key)
+        mask = _mask(padding, attn_mask, query.dtype)
+        kept = _without_padding(padding, key)
+        value = kept if value is key else _without_padding(padding, value)
+        key = kept
         heads = scaled_dot_product_attention(
             self._heads(self.q_proj(query, training=training)),
             self._heads(self.k_proj(key, training=training)),
@@ -167,7 +174,9 @@ class MultiHeadAttention(Layer):
         asked = as_variable(query)
         given = asked if key is None else as_variable(key)
         with inside(replace(current(), path=self.path)):
-            mask = _mask(key_padding_mask, attn_mask, asked.dtype)
+            padding = _padding(key_padding_mask, asked, given)
+            mask = _mask(padding, attn_mask, asked.dtype)
+            given = _without_padding(padding, given)
             queries, keys = self.q_proj(asked), self.k_proj(given)
             heads = self._heads(queries), self._heads(keys)
             return attention_weights(*heads, mask, is_causal)
@@ -288,20 +297,43 @@ class TransformerEncoderLayer(Layer):
         return y
 
 
+def _padding(
+    padding: Operand | None, query: Variable, key: Variable
+) -> Variable | None:
+    """Return which keys are padding, of the axes of the keys but that of features."""
+    if padding is None:
+        return None
+    given = as_variable(padding)
+    if given.dtype != np.dtype(bool):
+        raise DTypeError(
+            "expected a bool key_padding_mask, True where a key is padding, not "
+            f"{given.type}; write gg.equal(mask, 0) of one that is 1 where it is none"
+        )
+    fits = given.ndim in (key.ndim - 1, query.ndim - 1) and not any(
+        left != 1 and isinstance(left - right, int) and left != right
+        for left, right in zip(given.shape[::-1], key.shape[-2::-1], strict=False)
+    )
+    if not fits:
+        raise ShapeError(
+            f"expected a key_padding_mask {shape_text(key.shape[:-1])}, one bool for "
+            f"each key, not {given.type}"
+        )
+    return given
+
+
+def _without_padding(padding: Variable | None, x: Variable) -> Variable:
+    """Return keys or values with 0 for padding: NaN would stay NaN times 0."""
+    return x if padding is None else where(expand_dims(padding, -1), 0, x)
+
+
 def _mask(
-    padding: Operand | None, mask: Operand | None, dtype: DType
+    padding: Variable | None, mask: Operand | None, dtype: DType
 ) -> Variable | None:
     """Return one mask, of (..., H, L, S) or what broadcasts to it, of both."""
     given = None if mask is None else mask_of("attn_mask", mask, dtype)
     if padding is None:
         return given
-    padded = as_variable(padding)
-    if padded.dtype != np.dtype(bool):
-        raise DTypeError(
-            "expected a bool key_padding_mask, True where a key is padding; got "
-            f"{padded.dtype}; write mask == 0 of one that is 1 where it is none"
-        )
-    kept = expand_dims(logical_not(padded), (-3, -2))
+    kept = expand_dims(logical_not(padding), (-3, -2))
     if given is None:
         return kept
     if is_floating(given.dtype):

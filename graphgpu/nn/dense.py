@@ -72,7 +72,9 @@ class Dense(Layer):
         super().__init__(name=name)
         self.in_features = self.positive("in_features", in_features)
         self.out_features = self.positive("out_features", out_features)
-        self.activation = activation and self.function("activation", activation)
+        self.activation = activation
+        if activation is not None:
+            self.checked_function("activation", activation)
         shape = (self.in_features, self.out_features)
         self.weight = self.new_parameter(
             "weight", shape, weight_init or glorot_uniform(), dtype=dtype

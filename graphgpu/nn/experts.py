@@ -7,7 +7,10 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import final
 
+import numpy as np
+
 from graphgpu.dims import Size, ceil_div, minimum_size, product
+from graphgpu.errors import GraphError
 from graphgpu.graph import Operand, Variable, as_variable, current, inside
 from graphgpu.nn.containers import Link
 from graphgpu.nn.dense import Dense
@@ -110,22 +113,31 @@ class MixtureOfExperts(Layer):
         count = len(self.experts)
         if not count:
             self.reject("expected at least one expert")
-        if k is not None and self.positive("k", k) > count:
+        self.k = None if k is None else self.positive("k", k)
+        if self.k is not None and self.k > count:
             self.reject(f"expected k to be at most the {count} experts, got {k}")
         if capacity_factor is not None:
-            if checked_magnitude("capacity_factor", capacity_factor, refuse) == 0:
-                refuse("")
-        self.k = k
+            self._require_factor(capacity_factor)
         self.renormalize = k != 1 if renormalize is None else renormalize
         self.capacity_factor = capacity_factor
 
         def router() -> Dense:
             return Dense(
-                in_features, count, False, weight_init=weight_init, dtype=dtype
+                self.in_features, count, False, weight_init=weight_init, dtype=dtype
             )
 
         self.gate = router()
         self.noise = router() if noisy else None
+
+    def _require_factor(self, factor: float) -> None:
+        is_number = isinstance(factor, int | float | np.number)
+        if not is_number or isinstance(factor, bool) or not 0 < factor < np.inf:
+            self.reject(f"expected capacity_factor to be a number > 0, got {factor!r}")
+        if self.k is None:
+            self.reject(
+                "expected a k with the capacity_factor; without one every expert sees "
+                "all samples"
+            )
 
     def forward(self, x: Variable, *, training: bool) -> Variable:
         """Return the mixture of the experts' outputs."""
@@ -170,11 +182,24 @@ class MixtureOfExperts(Layer):
         gates = self._gates(logits)
         if self.k is not None and self.capacity_factor is not None:
             return self._dispatched(x, logits, gates, training)
-        outputs = stack([e(x, training=training) for e in self.experts], x.ndim - 1)
+        outputs = stack(self._answers([x] * len(self.experts), training), x.ndim - 1)
         if self.k is not None:
             spread = gates.reshape((*gates.shape, *(1,) * (outputs.ndim - gates.ndim)))
             outputs = where(spread > 0, outputs, 0)
         return soft_attention(gates, outputs)
+
+    def _answers(self, inputs: list[Variable], training: bool) -> list[Variable]:
+        """Return what the experts say, each of its input: all of one type."""
+        asked = zip(self.experts, inputs, strict=True)
+        answers = [e(x, training=training) for e, x in asked]
+        for place, answer in enumerate(answers):
+            if answer.type != answers[0].type:
+                raise GraphError(
+                    f"expected all experts to return one type; expert 0 returned "
+                    f"{answers[0].type}, expert {place}, {self.experts[place]!r}, "
+                    f"{answer.type}"
+                )
+        return answers
 
     def _dispatched(
         self, x: Variable, logits: Variable, gates: Variable, training: bool
@@ -194,9 +219,7 @@ class MixtureOfExperts(Layer):
         sent = where(expand_dims(kept, 1), concat([samples] * self.k), 0)
         lines = scatter_add(empty.reshape((-1, self.in_features)), slot, sent)
         lines = lines.reshape(empty.shape)
-        said = concat(
-            [e(lines[i], training=training) for i, e in enumerate(self.experts)]
-        )
+        said = concat(self._answers([lines[i] for i in range(count)], training))
         weights = _choices(take_along_axis(gates.reshape((total, count)), places))
         weights = where(kept, widened(weights), 0)
         weights = weights.reshape((*weights.shape, *(1,) * (said.ndim - 1)))

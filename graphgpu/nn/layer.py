@@ -366,7 +366,7 @@ class Layer(ABC):
         """Return a size that the layer is made with, if it is an int > 0."""
         return checked_count(what, value, self.reject)
 
-    def function(self, what: str, value: Function) -> Function:
+    def checked_function(self, what: str, value: Function) -> Function:
         """Return what the layer is to apply, if it is a function and no class."""
         return checked_function(what, value, self.reject)
 

@@ -14,7 +14,7 @@ from graphgpu.ops.creation import arange, size_of
 from graphgpu.ops.elementwise import cast, operands_of
 from graphgpu.ops.matrix_product import matmul
 from graphgpu.ops.noise import dropout
-from graphgpu.ops.requirements import Naming, floating, widened
+from graphgpu.ops.requirements import Naming, floating, shape_text, widened
 from graphgpu.ops.shape import axis_of, expand_dims, matrix_transpose
 from graphgpu.types import Guards, TensorType, broadcast
 
@@ -86,7 +86,7 @@ def masked_softmax(x: Operand, mask: Operand, axis: int = -1) -> Variable:
     name = "masked_softmax"
     scores, taking_part = floating(name, x), as_variable(mask)
     if not _is_bool(taking_part.dtype):
-        error = DTypeError("expected a bool mask; write mask != 0")
+        error = DTypeError("expected a bool mask; write gg.not_equal(mask, 0)")
         raise located(error, name, (scores, taking_part))
     with Naming(name, (scores, taking_part)):
         shape = broadcast(Guards(), scores.shape, taking_part.shape)
@@ -120,10 +120,12 @@ def scaled_dot_product_attention(
         (..., L, V).  Leading axes broadcast.  Scores and sums of halves are taken in
         float32.
     attn_mask
-        Which key each query may look at, broadcast to (..., L, S): bool, True where
-        the key takes part; or numbers M, which are added to the scores (-inf: it
-        takes no part).  A query that may look at nothing gives 0, and its gradient
-        is 0; the same holds for what a masked key and value get.
+        Which key each query may look at: (L, S), or all axes (..., L, S), those of
+        size 1 being broadcast; bool, True where the key takes part; or numbers M,
+        which are added to the scores (-inf: it takes no part).  A query that may
+        look at nothing gives 0, and its gradient is 0; the same holds for what a
+        masked key and value get.  They must be finite all the same, as they are
+        multiplied by 0: put :func:`where` before.
     dropout_p
         The probability with which a weight is dropped, in training.
     is_causal
@@ -212,6 +214,7 @@ def _weights(
     if mask is None:
         return softmax(scores) if allowed is None else masked_softmax(scores, allowed)
     given = mask_of(name, mask, scores.dtype)
+    _require_axes(name, given, scores)
     with Naming(f"{name}, scores and mask", (scores, given)):
         if not _is_bool(given.dtype):
             scores = scores + given
@@ -230,6 +233,23 @@ def mask_of(name: str, mask: Operand, dtype: DType) -> Variable:
         error = DTypeError("expected a bool or floating-point mask")
         raise located(error, name, (given,))
     return given
+
+
+def _require_axes(name: str, mask: Variable, scores: Variable) -> None:
+    """Require a mask (L, S) or of all axes, that no (batch, S) is taken for it."""
+    if mask.ndim in (0, scores.ndim):
+        return
+    queries, samples = scores.shape[-2], scores.shape[0]
+    if mask.ndim == 2:
+        rows = mask.shape[0]
+        if rows in (1, queries) or rows != samples:
+            return
+    expected = (
+        f"expected an attn_mask of shape {shape_text(scores.shape[-2:])}, or of "
+        f"{scores.ndim} axes that broadcasts to {shape_text(scores.shape)}; give it "
+        "axes of size 1 with gg.expand_dims"
+    )
+    raise located(ShapeError(expected), name, (mask,))
 
 
 def _causal(scores: Variable) -> Variable:

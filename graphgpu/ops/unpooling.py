@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphgpu.dims import Size, product
 from graphgpu.dtypes import is_integer
 from graphgpu.errors import DTypeError, GraphError, ShapeError
-from graphgpu.graph import Operand, Variable, apply, as_variable, located
+from graphgpu.graph import Constant, Operand, Variable, apply, as_variable, located
 from graphgpu.ops.creation import ones_like
 from graphgpu.ops.elementwise import cast
 from graphgpu.ops.gather import AddAlongAxis, TakeAlongAxis
@@ -75,14 +75,15 @@ def max_unpool2d(
     kernel_size, stride, padding
         As those of the pooling; the padding in numbers.
     output_size
-        H and W; (P - 1) stride - before - after + kernel_size where they are not
-        given, which is short where the pooling left a rest.
+        H and W of the image that was pooled; (P - 1) stride - before - after +
+        kernel_size where they are not given, which is short where the pooling left
+        a rest.
 
     Raises
     ------
     ShapeError
-        The indices are of another shape than x; an argument is none of the
-        above.
+        The indices are of another shape than x, or surely of another image than
+        one of the output's sizes; an argument is none of the above.
     DTypeError
         The indices are no integers, or x is of integers.
     ComputeError
@@ -139,12 +140,36 @@ def _unpool(
         _check(axes, values, places)
         geometry = _geometry(axes, values, kernel_size, strides, padding)
         sizes = _sizes(values.shape[2:], geometry, output_size)
+        _require_image(places, sizes)
     except GraphError as error:
         raise located(error, call, (values, places)) from None
     shape = (*values.shape[:2], *sizes)
     if _are_found_once(places, geometry, shape):
         return apply(WindowScatter(shape, geometry), values, places)
     return _scattered(values, places, shape)
+
+
+def _require_image(indices: Variable, sizes: Shape) -> None:
+    """Require the image to be of the sizes of that which the indices are places of."""
+    if isinstance(indices.operation, MaxPoolIndices):
+        pooled = indices.inputs[0].shape[2:]
+        if any(_surely_differ(*pair) for pair in zip(pooled, sizes, strict=True)):
+            raise ShapeError(
+                f"expected output_size to be {shape_text(pooled)}, of which max_pool "
+                f"found the indices, not {shape_text(sizes)}"
+            )
+    size = product(sizes)
+    if isinstance(indices, Constant) and indices.value.size and isinstance(size, int):
+        largest = int(indices.value.max())
+        if largest >= size:
+            raise ShapeError(
+                f"expected output_size, {shape_text(sizes)}, to have a place for each "
+                f"index, but {largest} is beyond its {size} elements"
+            )
+
+
+def _surely_differ(left: Size, right: Size) -> bool:
+    return isinstance(left - right, int) and left != right
 
 
 def _scattered(x: Variable, indices: Variable, shape: Shape) -> Variable:
@@ -177,8 +202,7 @@ def _check(axes: int, x: Variable, indices: Variable) -> None:
             "return_indices=True"
         )
     differ = indices.ndim != x.ndim or any(
-        isinstance(left - right, int) and left != right
-        for left, right in zip(x.shape, indices.shape, strict=True)
+        _surely_differ(*pair) for pair in zip(x.shape, indices.shape, strict=True)
     )
     if differ:
         raise ShapeError(f"expected indices of shape {shape_text(x.shape)}")

@@ -40,7 +40,8 @@ def per_axis(name: str, value: Any, axes: int, least: int) -> tuple[int, ...]:
     listed = value if isinstance(value, tuple | list) else (value,) * axes
     if len(listed) != axes or not all(_is_int(v) and v >= least for v in listed):
         many = f" or {axes} ints" if axes > 1 else ""
-        raise ShapeError(f"expected {name} to be an int{many} >= {least}")
+        expected = f"expected {name} to be an int{many} >= {least}, not {value!r}"
+        raise ShapeError(expected)
     return tuple(int(v) for v in listed)
 
 

@@ -11,7 +11,9 @@ from graphgpu.graph import Parameter, Stored, Variable, describe
 __all__ = [
     "check_free",
     "checked_gradients",
+    "checked_list",
     "checked_others",
+    "has_parameters",
     "shown",
 ]
 
@@ -49,6 +51,22 @@ def checked_others(also: Any) -> dict[Stored, Any]:
         if not isinstance(target, Stored):
             raise GraphError(f"{expected}; got the key {shown(target)}")
     return dict(also)
+
+
+def checked_list(parameters: Any) -> Iterable[Any]:
+    """Return what is a list of parameters, and neither a node nor a layer."""
+    is_node, is_layer = isinstance(parameters, Variable), has_parameters(parameters)
+    if is_node or is_layer or not isinstance(parameters, Iterable):
+        raise GraphError(
+            "expected a list of parameters, such as layer.parameters(); got "
+            f"{shown(parameters)}"
+        )
+    return parameters
+
+
+def has_parameters(value: object) -> bool:
+    """Return whether it has parameters, as a layer has."""
+    return callable(getattr(value, "parameters", None))
 
 
 def check_free(others: Iterable[Stored], taken: Container[Stored]) -> None:

@@ -26,7 +26,7 @@ from graphgpu.graph import (
 )
 from graphgpu.ops.arithmetic import maximum, minimum, power
 from graphgpu.ops.comparison import logical_and, where
-from graphgpu.optim.arguments import shown
+from graphgpu.optim.arguments import checked_list, shown
 from graphgpu.optim.hyperparameters import below_one, count
 
 __all__ = ["EMA", "SWA", "Average", "Start"]
@@ -51,12 +51,7 @@ class Average(ABC):
 
     def __init__(self, stored: Iterable[Stored]) -> None:
         self.averages: dict[Stored, State] = {}
-        if isinstance(stored, Variable) or not isinstance(stored, Iterable):
-            raise GraphError(
-                "expected a list of parameters, such as layer.parameters(); got "
-                f"{shown(stored)}"
-            )
-        for owner in stored:
+        for owner in checked_list(stored):
             if not isinstance(owner, Stored) or not is_floating(owner.dtype):
                 raise GraphError(
                     "expected floating-point parameters or state to average; got "

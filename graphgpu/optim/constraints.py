@@ -10,6 +10,7 @@ from graphgpu.errors import GraphError
 from graphgpu.graph import Parameter, Stored, Variable, current, inside
 from graphgpu.ops.arithmetic import maximum
 from graphgpu.ops.norms import vector_norm
+from graphgpu.optim.arguments import checked_list
 from graphgpu.optim.hyperparameters import positive
 
 __all__ = ["max_norm"]
@@ -60,7 +61,7 @@ def max_norm(
     """
     bound = positive("limit", limit)
     constrained: dict[Stored, Variable] = dict(updates)
-    for parameter in parameters:
+    for parameter in checked_list(parameters):
         if parameter not in updates:
             raise GraphError(
                 f"expected parameters that the updates change; {parameter!r} is not"

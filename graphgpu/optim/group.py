@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any, TypeAlias, final
 
 from graphgpu.errors import GraphError
-from graphgpu.graph import Parameter, Variable, describe
-from graphgpu.optim.arguments import shown
+from graphgpu.graph import Parameter, describe
+from graphgpu.optim.arguments import checked_list, has_parameters, shown
 
 __all__ = ["Group", "Trained", "grouped"]
 
@@ -63,10 +63,10 @@ def grouped(parameters: Any) -> list[Group]:
     GraphError
         Something is no parameter, or is there twice.
     """
-    if isinstance(parameters, Variable | Group):
-        raise GraphError(f"expected a list of parameters; got {shown(parameters)}")
     groups: list[Group] = []
-    for is_group, run in groupby(parameters, lambda entry: isinstance(entry, Group)):
+    for is_group, run in groupby(
+        checked_list(parameters), lambda entry: isinstance(entry, Group)
+    ):
         entries = list(run)
         groups += entries if is_group else [Group(entries)]
     listed = [p for group in groups for p in group.parameters]
@@ -77,14 +77,15 @@ def grouped(parameters: Any) -> list[Group]:
 
 
 def _checked(parameters: Iterable[Any]) -> list[Parameter]:
-    if isinstance(parameters, Variable):
-        raise GraphError(f"expected a list of parameters; got {describe(parameters)}")
     listed: list[Parameter] = []
-    for parameter in parameters:
+    for parameter in checked_list(parameters):
         if not isinstance(parameter, Parameter):
+            is_layer = has_parameters(parameter)
+            cure = (
+                "write *layer.parameters()" if is_layer else "use gg.parameter for it"
+            )
             raise GraphError(
-                f"only parameters are trained; got {shown(parameter)}; "
-                "use gg.parameter for it"
+                f"only parameters are trained; got {shown(parameter)}; {cure}"
             )
         listed.append(parameter)
     return listed

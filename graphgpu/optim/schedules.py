@@ -15,9 +15,11 @@ or to a state of yours, such as the number of the epoch, which you set::
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -41,15 +43,62 @@ __all__ = [
 ]
 
 Scalar = float | Variable
+Arguments = ParamSpec("Arguments")
 _FLOAT64 = TensorType(np.dtype("float64"), ())
 
 
+def _of_step(
+    schedule: Callable[Arguments, Variable],
+) -> Callable[Arguments, Variable]:
+    """Let a schedule that is called without its step say how it is given instead."""
+    signature = inspect.signature(schedule)
+
+    @wraps(schedule)
+    def checked(*args: Arguments.args, **options: Arguments.kwargs) -> Variable:
+        try:
+            step = signature.bind(*args, **options).arguments["step"]
+        except TypeError:
+            step = None
+        if step is None or isinstance(step, float):
+            raise GraphError(_without_step(schedule.__name__, signature, args, options))
+        return schedule(*args, **options)
+
+    return checked
+
+
+def _without_step(
+    name: str,
+    signature: inspect.Signature,
+    args: Sequence[object],
+    options: Mapping[str, object],
+) -> str:
+    """Return what is wrong with a call that lacks the step, or something else."""
+    parameters = signature.parameters.values()
+    takes = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    shown = [_shown(a) for a in args]
+    shown += [f"{key}={_shown(value)}" for key, value in options.items()]
+    has_step = "step" in options or (args and isinstance(args[0], Variable))
+    rest = ["..."] if has_step or not shown else shown
+    return (
+        f"expected {name}({takes}), the rate at a step; got "
+        f"{name}({', '.join(shown)}); for an optimiser write lr=lambda step: "
+        f"{name}({', '.join(['step', *rest])})"
+    )
+
+
+def _shown(value: object) -> str:
+    """Return an argument as a message shows it."""
+    return f"<{value.path}>" if isinstance(value, Variable) else repr(value)
+
+
+@_of_step
 def constant(step: Operand, lr: Scalar) -> Variable:
     """Return lr at every step."""
     _scalar("step", step)
     return _scalar("lr", lr)
 
 
+@_of_step
 def step_decay(step: Operand, lr: Scalar, step_size: int, gamma: float) -> Variable:
     """Return lr γ^⌊step / step_size⌋.
 
@@ -63,6 +112,7 @@ def step_decay(step: Operand, lr: Scalar, step_size: int, gamma: float) -> Varia
     return _scalar("lr", lr) * power(at_least_zero("gamma", gamma), times)
 
 
+@_of_step
 def multi_step_decay(
     step: Operand, lr: Scalar, milestones: Sequence[int], gamma: float
 ) -> Variable:
@@ -75,6 +125,7 @@ def multi_step_decay(
     return rate
 
 
+@_of_step
 def exponential(step: Operand, lr: Scalar, gamma: float) -> Variable:
     """Return lr γ^step."""
     return _scalar("lr", lr) * power(
@@ -82,6 +133,7 @@ def exponential(step: Operand, lr: Scalar, gamma: float) -> Variable:
     )
 
 
+@_of_step
 def polynomial(
     step: Operand,
     lr: Scalar,
@@ -94,6 +146,7 @@ def polynomial(
     return final + (_scalar("lr", lr) - final) * left**power
 
 
+@_of_step
 def cosine(
     step: Operand, lr: Scalar, total_steps: int, final: Scalar = 0.0
 ) -> Variable:
@@ -104,6 +157,7 @@ def cosine(
     return _anneal(_scalar("lr", lr), final, _fraction(step, total_steps))
 
 
+@_of_step
 def warmup(step: Operand, steps: int, after: Scalar) -> Variable:
     """Return ``after``, times (step + 1) / steps in the first steps.
 
@@ -121,6 +175,7 @@ def warmup(step: Operand, steps: int, after: Scalar) -> Variable:
     return _scalar("after", after) * rise
 
 
+@_of_step
 def one_cycle(
     step: Operand,
     max_lr: Scalar,

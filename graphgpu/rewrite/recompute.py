@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 from graphgpu.bytesize import format_bytes
 from graphgpu.control.loop import Scan
-from graphgpu.control.loop import Scan
 from graphgpu.errors import CompileError
 from graphgpu.graph import Variable, revised
 from graphgpu.rewrite.checkpoints import candidates

@@ -9,13 +9,13 @@ import numpy as np
 from graphgpu.control import scan
 from graphgpu.dims import Size
 from graphgpu.dtypes import is_integer
-from graphgpu.errors import DTypeError, ShapeError
-from graphgpu.graph import Operand, Variable, apply, as_variable, located
+from graphgpu.errors import DTypeError, GraphError, ShapeError
+from graphgpu.graph import Constant, Operand, Variable, apply, as_variable, located
 from graphgpu.ops.arithmetic import maximum
 from graphgpu.ops.comparison import equal, isfinite, isinf, less, not_equal, where
 from graphgpu.ops.creation import arange, full
 from graphgpu.ops.elementwise import cast, operands_of
-from graphgpu.ops.indexing import take, take_along_axis
+from graphgpu.ops.indexing import take_along_axis
 from graphgpu.ops.joining import concat, stack
 from graphgpu.ops.losses.classes import ClassIndex
 from graphgpu.ops.losses.reductions import (
@@ -37,7 +37,7 @@ _Step: TypeAlias = tuple[tuple[Variable, Variable], None]
 _PADDING = -100
 """Stands for the label after a target's last."""
 _NONE = -(2**62)
-"""No index of anything."""
+"""No length of anything."""
 
 
 def ctc_loss(
@@ -69,8 +69,8 @@ def ctc_loss(
         Logarithms of probabilities, as of :func:`log_softmax`, of shape (T, N, C);
         or (T, C), and everything below without N.
     targets
-        Integer labels of shape (N, S), none of them blank; after its length a target
-        may hold anything.
+        Integer labels of shape (N, S), none of them blank, which is checked of
+        constants; after its length a target may hold anything.
     input_lengths
         The number of times of each sequence, of shape (N,); what comes after may be
         anything.
@@ -85,16 +85,18 @@ def ctc_loss(
         Whether 0 stands for the infinite loss of a target that is too long for its
         input; its gradient is 0 in either case.
     weight
-        A weight for each sequence, broadcast; the mean divides by their sum.
+        A weight for each sequence, or one number; the mean divides by their sum.
     mask
-        Which sequences count, broadcast.
+        Which sequences count.  ``log_probs`` of the others may be infinite or NaN;
+        what they were computed from may not, as a layer's gradient multiplies it by
+        0: put :func:`where` before the layers.
 
     Raises
     ------
     ShapeError, DTypeError
         The shapes do not fit; targets or lengths are no integers.
     GraphError
-        The blank is none of the classes.
+        The blank is none of the classes, or a constant label is the blank.
     ComputeError
         While running: a label is none of the classes, a length exceeds its axis.
 
@@ -117,8 +119,10 @@ def ctc_loss(
     kept = mask_of(name, mask, samples)
     every = None if kept is None else kept.reshape((scores.shape[1],))
     wide = widened(counted(every, scores, axis=-1))
-    frames = _within(counted(every, frames), scores.shape[0])
-    counts = _within(counted(every, counts), labels.shape[1])
+    if mask is None:
+        _require_no_blank(targets, target_lengths, int(blank))
+    frames = _within("input length", counted(every, frames), scores.shape[0])
+    counts = _within("target length", counted(every, counts), labels.shape[1])
     loss = -_log_probability(wide, labels, frames, counts, int(blank))
     if zero_infinity:
         loss = where(isinf(loss), 0, loss)
@@ -174,10 +178,22 @@ def _integers(what: str, x: Operand) -> Variable:
     return cast(variable, "int64")
 
 
-def _within(lengths: Variable, limit: Size) -> Variable:
+def _within(what: str, lengths: Variable, limit: Size) -> Variable:
     """Return lengths, which must be from 0 to that of their axis."""
-    wrong = less(lengths, 0)  # would be counted from the end
-    return take(arange(limit + 1), where(wrong, _NONE, lengths))
+    return apply(ClassIndex(limit + 1, _NONE, f"ctc_loss {what}"), lengths)
+
+
+def _require_no_blank(targets: Operand, lengths: Operand, blank: int) -> None:
+    """Require constant targets to have a blank nowhere within their lengths."""
+    labels, counts = as_variable(targets), as_variable(lengths)
+    if not isinstance(labels, Constant) or not isinstance(counts, Constant):
+        return
+    within = np.arange(labels.value.shape[-1]) < counts.value[..., np.newaxis]
+    places = np.argwhere(within & (labels.value == blank))
+    if len(places):
+        expected = f"expected targets without the blank {blank}, not one at "
+        error = GraphError(f"{expected}{places[0].tolist()}")
+        raise located(error, "ctc_loss", (labels,))
 
 
 def _log_probability(
@@ -191,7 +207,9 @@ def _log_probability(
     times, samples, classes = log_probs.shape
     length = labels.shape[1]
     there = less(arange(length), expand_dims(counts, 1))
-    index = apply(ClassIndex(classes, _PADDING), where(there, labels, _PADDING))
+    index = apply(
+        ClassIndex(classes, _PADDING, "ctc_loss label"), where(there, labels, _PADDING)
+    )
     blanks = full((samples, length + 1), blank, "int64")
     spread = _interleaved(blanks, where(there, index, blank))
     before = concat([full((samples, 1), -1, "int64"), index], 1)[:, :-1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from graphgpu.dtypes import Array
 from graphgpu.errors import GraphError
 from graphgpu.graph import Stored
 from graphgpu.optim.hyperparameters import at_least_zero, count
-from graphgpu.saving import HasParameters, HasStates
+from graphgpu.saving import HasParameters, HasStates, stored_of
 
 __all__ = ["EarlyStopping"]
 
@@ -28,7 +29,8 @@ class EarlyStopping:
     Parameters
     ----------
     kept
-        Layers and optimisers, for all that they have, and parameters and states.
+        Layers and optimisers, for all that they have, parameters and states, and
+        lists of those.
     patience
         How many measurements in a row may be no better.
     min_delta
@@ -59,7 +61,7 @@ class EarlyStopping:
 
     def __init__(
         self,
-        *kept: Stored | HasParameters | HasStates,
+        *kept: Stored | HasParameters | HasStates | Sequence[Any],
         patience: int = 5,
         min_delta: float = 0.0,
         mode: Literal["min", "max"] = "min",
@@ -85,8 +87,14 @@ class EarlyStopping:
         return self.measured - self.best_at >= self.patience
 
     def update(self, measured: float) -> bool:
-        """Take note of a measurement; return whether it is time to stop."""
-        value = float(measured)
+        """Take note of a measurement; return whether it is time to stop.
+
+        Raises
+        ------
+        GraphError
+            The measurement is no number.
+        """
+        value = _number(measured)
         self.measured += 1
         if self._is_better(value):
             self.best, self.best_at = value, self.measured
@@ -105,20 +113,27 @@ class EarlyStopping:
         return gain > self.min_delta
 
 
-def _stored(kept: tuple[Stored | HasParameters | HasStates, ...]) -> list[Stored]:
+def _number(measured: Any) -> float:
+    """Return a measurement as a float, or raise."""
+    if not isinstance(measured, str | bytes):
+        try:
+            return float(measured)
+        except (TypeError, ValueError):
+            pass
+    raise GraphError(
+        "expected a measurement that is one number, such as float(losses.mean()); got "
+        f"{measured!r}"
+    )
+
+
+def _stored(kept: tuple[Any, ...]) -> list[Stored]:
     """Return all parameters and states, each once."""
     found: list[Stored] = []
     for one in kept:
-        if isinstance(one, Stored):
-            found.append(one)
-            continue
-        if not isinstance(one, HasParameters | HasStates):
+        if not isinstance(one, Stored | HasParameters | HasStates | list | tuple):
             raise GraphError(
-                "expected layers, optimisers, parameters and states to be kept, one by "
-                f"one (EarlyStopping(*list)); got {one!r}"
+                "expected layers, optimisers, parameters and states to be kept, or "
+                f"lists of them; got {one!r}"
             )
-        if isinstance(one, HasParameters):
-            found += one.parameters()
-        if isinstance(one, HasStates):
-            found += one.states()
+        found += stored_of(one)
     return list(dict.fromkeys(found))

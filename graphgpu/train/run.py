@@ -57,10 +57,7 @@ def run(
         Before any work is done, where that can be known.
     """
     count = recipe.epochs if epochs is None else epochs
-    if count < 1:
-        raise InputError(f"expected at least one epoch; got {count}")
-    if out:
-        RunFolder.require_empty(out)
+    _check(count, out)
     console.print(f"{recipe.name}: reading the images", soft_wrap=True)
     dataset = recipe.load(data)
     steps = count * -(-len(dataset.train_images) // recipe.batch_size)
@@ -94,6 +91,14 @@ def run(
         )
     _leave(folder, recipe, classifier, history, console)
     return history
+
+
+def _check(epochs: int, out: Path | None) -> None:
+    """Refuse what can be known to fail before the images are read."""
+    if epochs < 1:
+        raise InputError(f"expected at least one epoch; got {epochs}")
+    if out:
+        RunFolder.require_empty(out)
 
 
 def _early_stopping(

@@ -346,6 +346,33 @@ def test_branches_of_different_types_are_refused(other, kind, message):
     assert str(error.value).startswith(message)
 
 
+def test_branches_are_functions_of_the_operands():
+    z = gg.placeholder("z", ())
+    for then, operands, text in [
+        (
+            gg.exp(z),
+            (),
+            "to be a function; got <exp: float32[] = exp()>; write lambda and the "
+            "names of its arguments in front of what it computes",
+        ),
+        (
+            lambda a: a,
+            (),
+            "to take 0 arguments, as there are no operands; got one that takes (a)",
+        ),
+        (
+            lambda: z,
+            (z,),
+            "to take 1 argument, one for each operand; got one that takes ()",
+        ),
+    ]:
+        with pytest.raises(gg.GraphError) as caught:
+            gg.cond(z > 0, then, then, *operands)
+        message, place = str(caught.value).rsplit("; created at ", 1)
+        assert message == f"cond: expected then {text}"
+        assert "test_cond.py:" in place
+
+
 def test_branches_that_return_not_as_many_values_are_refused():
     x = gg.placeholder("x", (3,))
     with pytest.raises(gg.GraphError) as error:

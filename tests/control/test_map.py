@@ -436,3 +436,12 @@ def test_substitute_shares_what_does_not_change_and_keeps_names_and_lines():
     assert copy is not changed
     assert copy.inputs[1] is kept
     assert (copy.path, str(copy.trace)) == ("part/sum", str(changed.trace))
+
+
+def test_the_function_takes_an_element_of_each_sequence():
+    with pytest.raises(gg.GraphError) as caught:
+        gg.map(lambda a, b: a, gg.zeros(3))
+    assert str(caught.value).startswith(
+        "map: expected function to take 1 argument, an element of each sequence; got "
+        "one that takes (a, b); created at "
+    )

@@ -261,6 +261,13 @@ def test_truncated_gradients_do_not_pass_from_block_to_block(length, reverse):
     np.testing.assert_allclose(run(dw, {x: values}), by_hand)
 
 
+def test_blocks_of_truncation_are_counted_from_the_first_iteration():
+    x = gg.placeholder("x", (7,))
+    last, _ = gg.scan(lambda c, e: (c + e, None), 0.0, x, truncate=3)
+    slope = run(gg.gradients(last, [x]), {x: np.ones(7, "f")})[0]
+    np.testing.assert_array_equal(slope, [0, 0, 0, 0, 0, 0, 1])
+
+
 def training(length, **options):
     """A training step of a wide recurrent net, by a scan."""
     x = gg.placeholder("x", (length, 64))
@@ -299,6 +306,28 @@ def test_checkpoints_take_less_memory_and_give_the_same_bits(every, reverse):
     for plain, other in zip(results[0], program(value), strict=True):
         np.testing.assert_allclose(plain, other, rtol=1e-4, atol=1e-5)
     assert program.plan().peak_bytes < peaks[0] / 2
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_checkpoints_change_the_last_digits_of_weights_gradients_at_most(every):
+    x, w = gg.placeholder("x", (6, 5, 3)), gg.placeholder("w", (3, 4))
+    h = gg.placeholder("h", (5, 4))
+    numbers = np.random.default_rng(0)
+    values = {v: numbers.normal(size=v.shape).astype("f") for v in (x, w, h)}
+
+    def step(c, e):
+        c = 0.5 * c + gg.tanh(e @ w)
+        return c, gg.mean(c)
+
+    results = []
+    for options in ({}, {"checkpoint_every": every}):
+        last, means = gg.scan(step, h, x, **options)
+        slopes = gg.gradients(gg.sum(last) + gg.sum(means), [h, x, w])
+        results.append(run([last, means, *slopes], values, ()))
+    (*plain, dw), (*other, dw_in_blocks) = results
+    for left, right in zip(plain, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_allclose(dw, dw_in_blocks, rtol=1e-5, atol=1e-6)
 
 
 def test_products_with_elements_leave_a_block_at_most():
@@ -500,6 +529,61 @@ def test_a_function_that_returns_something_else_is_refused(function, text):
     with pytest.raises(gg.GraphError, match=text) as caught:
         gg.scan(function, 0.0, gg.zeros(3))
     assert "test_scan.py:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "init", "sequences", "text"),
+    [
+        (
+            lambda h: (h, h),
+            0.0,
+            gg.zeros(3),
+            "function to take 2 arguments, the carry and an element of each sequence; "
+            "got one that takes (h)",
+        ),
+        (
+            lambda h, e: (h, e),
+            0.0,
+            (),
+            "function to take 1 argument, the carry; got one that takes (h, e)",
+        ),
+        (
+            1.0,
+            0.0,
+            (),
+            "function to be a function; got 1.0; write lambda and the names of its "
+            "arguments in front of what it computes",
+        ),
+        (
+            lambda h: (h, None),
+            {"a": gg.zeros(())},
+            (),
+            "init to be a variable, numbers, or one tuple of these; got a dict; write "
+            "(a, b, ...), a tuple without names",
+        ),
+        (
+            lambda h: (h, None),
+            ((gg.zeros(()), 1.0), 0.0),
+            (),
+            "init to be a variable, numbers, or one tuple of these; got a tuple in a "
+            "tuple; write (a, b, ...), a tuple without names",
+        ),
+        (
+            lambda h, e: (h, None),
+            0.0,
+            {"a": gg.zeros(3)},
+            "sequences to be a variable, numbers, or one tuple of these; got a dict; "
+            "write (a, b, ...), a tuple without names",
+        ),
+        (lambda h: (h, None), None, (), "numbers; got None"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(function, init, sequences, text):
+    with pytest.raises(gg.GraphError) as caught:
+        gg.scan(function, init, sequences, length=3)
+    message, place = str(caught.value).rsplit("; created at ", 1)
+    assert message == f"scan: expected {text}"
+    assert "test_scan.py:" in place
 
 
 def test_carries_that_are_missing_are_counted():

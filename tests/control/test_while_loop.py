@@ -477,3 +477,15 @@ def test_the_operation_refuses_bodies_that_do_not_fit_together():
         gg.apply(WhileLoop(loop.body, loop.body, 1), x)
     with pytest.raises(gg.ShapeError, match="expected 1 inputs; got 2"):
         gg.apply(loop, x, x)
+
+
+def test_condition_and_body_take_the_carry():
+    start = (gg.zeros(()), gg.ones(()))
+    with pytest.raises(gg.GraphError) as caught:
+        gg.while_loop(lambda a, b: a < b, lambda c: c, start)
+    assert str(caught.value).startswith(
+        "while_loop: expected condition to take 1 argument, the carry; got one that "
+        "takes (a, b); created at "
+    )
+    with pytest.raises(gg.GraphError, match="expected body to take 1 argument"):
+        gg.while_loop(lambda c: c[0] < c[1], lambda a, b: (a, b), start)

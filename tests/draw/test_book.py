@@ -1,5 +1,7 @@
 """The book's style: variables as nodes, operands that meet in a point."""
 
+import re
+
 import numpy as np
 import pytest
 from pictures import Picture, laid_out, needs_graphviz
@@ -169,6 +171,32 @@ def test_an_operation_draws_the_subgraph_that_it_owns():
         assert bodies
         dotted = [e for e in picture.edges if e[2].get("style") == '"dotted"']
         assert [(t in bodies, h) for t, h, _ in dotted] == [(True, "v1")]
+
+
+def test_a_name_is_that_of_one_node_inside_and_outside_of_bodies():
+    layer = gg.nn.LSTM(3, 4)
+    x = gg.placeholder("x", (5, 2, 3))
+    last, _ = gg.scan(lambda c, e: (gg.tanh(c) + e, gg.exp(c)), gg.exp(x[0]), x)
+    loss = gg.sum(layer(x)[0]) + gg.sum(gg.sin(last))
+    dot = to_dot([loss, *gg.gradients(loss, layer.parameters()[:1])])
+    names = re.findall(r"<I>([ugv])</I>(?:</B>)?<SUP>\((\d+)\)", dot, re.IGNORECASE)
+    numbered = [(letter.lower(), number) for letter, number in names]
+    assert len(set(numbered)) == len(numbered) > 40
+    inside = [n for n, p in Picture(dot).inside.items() if "scan: body" in p]
+    assert inside
+
+
+@pytest.mark.parametrize(
+    "given", [gg.nn.Dense(3, 2), {"net": gg.nn.Dense(3, 2)}, [gg.zeros(()), 1.0]]
+)
+def test_what_is_no_graph_is_refused(given):
+    with pytest.raises(gg.GraphError) as caught:
+        to_dot(given)
+    assert str(caught.value) == (
+        "expected a graph, a program, a variable, a list of variables, or a dict that "
+        f"names them; got {given!r}; of a layer or a function, draw what it returns "
+        "for a placeholder"
+    )
 
 
 @needs_graphviz

@@ -109,7 +109,7 @@ def test_a_wrong_option_is_an_error(options, message):
 
 
 def test_what_is_no_graph_is_an_error():
-    with pytest.raises(gg.GraphError, match="outputs are variables; got 3"):
+    with pytest.raises(gg.GraphError, match=r"names them; got \[3\]; of a layer"):
         to_dot([3])
 
 

@@ -131,3 +131,11 @@ def test_a_wrong_option_leaves_the_old_file(graph, tmp_path):
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         write(graph, path, colour="red")
     assert path.read_text() == "old"
+
+
+def test_a_layer_is_no_drawing_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.dot"
+    path.write_text("old")
+    with pytest.raises(gg.GraphError, match="of a layer or a function, draw what"):
+        write(gg.nn.Dense(3, 2), path)
+    assert path.read_text() == "old"

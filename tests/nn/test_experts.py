@@ -169,13 +169,23 @@ def test_what_does_not_fit_is_refused():
         nn.MixtureOfExperts(3, [gg.relu, gg.relu], 3)
     with pytest.raises(gg.GraphError, match="expected k to be an int > 0, got 0"):
         nn.MixtureOfExperts(3, [gg.relu], 0)
-    with pytest.raises(gg.GraphError, match="a capacity_factor > 0, and a k"):
+    message = "expected a k with the capacity_factor; without one every expert sees all"
+    with pytest.raises(gg.GraphError, match=message):
         nn.MixtureOfExperts(3, [gg.relu], capacity_factor=1.0)
-    for factor in (np.inf, -1.0, "1"):
-        with pytest.raises(gg.GraphError, match="capacity_factor to be a number >= 0"):
+    for factor in (np.inf, -1.0, "1", 0):
+        message = (
+            f"expected capacity_factor to be a number > 0, got {factor!r}; created"
+        )
+        with pytest.raises(gg.GraphError, match=message):
             nn.MixtureOfExperts(3, [gg.relu], 1, capacity_factor=factor)
-    with pytest.raises(gg.GraphError, match="a capacity_factor > 0, and a k"):
-        nn.MixtureOfExperts(3, [gg.relu], 1, capacity_factor=0)
+    message = (
+        r"expected all experts to return one type; expert 0 returned float32\[4,2\], "
+        r"expert 1, Dense\(in_features=3, out_features=5\), float32\[4,5\]; got"
+    )
+    experts = [nn.Dense(3, 2), nn.Dense(3, 5)]
+    for options in ({}, {"k": 1}, {"k": 1, "capacity_factor": 2.0}):
+        with pytest.raises(gg.GraphError, match=message):
+            nn.MixtureOfExperts(3, experts, **options)(gg.zeros((4, 3)))
     with pytest.raises(gg.GraphError, match="expected a list of experts, got Dense"):
         nn.MixtureOfExperts(3, nn.Dense(3, 3))
     with pytest.raises(gg.ShapeError, match="expected 3 features along axis -1, got 4"):

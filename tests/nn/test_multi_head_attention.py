@@ -1,5 +1,7 @@
 """Multi-head attention: what its masks mean and what it does not depend on."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,20 @@ def test_padded_keys_have_no_influence_and_no_gradient():
     np.testing.assert_array_equal(gg.evaluate(slope).any(2), ~padding)
     cut = gg.evaluate(layer(x[1:], memory[1:, :2]))
     np.testing.assert_allclose(gg.evaluate(y)[1:], cut, rtol=1e-12)
+
+
+def test_padded_keys_and_values_may_be_anything():
+    layer, x, memory = multi_head(8, 2), normal(2, 3, 8), normal(2, 5, 8)
+    padding = np.array([[False] * 5, [False, False, True, True, True]])
+    given, other = (gg.placeholder(n, (2, 5, 8), "float64") for n in "kv")
+    y = layer(x, given, other, key_padding_mask=padding)
+    slopes = gg.gradients(gg.sum(y), [given, other, *layer.parameters()])
+    program = gg.compile([given, other], [y, *slopes], device="cpu")
+    spoilt = np.where(padding[..., np.newaxis], np.nan, memory)
+    expected = program(memory, memory)
+    for found, right in zip(program(spoilt, spoilt), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+        assert np.isfinite(found).all()
 
 
 def test_a_sample_of_padding_alone_gives_the_bias_and_no_nan():
@@ -144,9 +160,25 @@ def test_what_does_not_fit_is_refused():
         layer(gg.zeros((2, 3, 7)))
     with pytest.raises(gg.DTypeError, match="attn_mask: expected a bool or floating"):
         layer(gg.zeros((2, 3, 8)), attn_mask=np.ones((3, 3), "int64"))
-    with pytest.raises(gg.DTypeError, match=r"bool key_padding_mask, .* mask == 0"):
-        layer(gg.zeros((2, 3, 8)), key_padding_mask=np.ones((2, 3), "int64"))
+    for padding, message in (
+        (
+            np.ones((2, 3), "int64"),
+            "expected a bool key_padding_mask, True where a key is padding, not "
+            "int64[2,3]; write gg.equal(mask, 0) of one that is 1 where it is none; "
+            "got float32[2,3,8]; created at ",
+        ),
+        *(
+            (
+                np.ones(shape, bool),
+                "expected a key_padding_mask [2,3], one bool for each key, not "
+                f"bool[{text}]; got float32[2,3,8]; created at ",
+            )
+            for shape, text in (((3,), "3"), ((2, 3, 3), "2,3,3"), ((2, 4), "2,4"))
+        ),
+    ):
+        with pytest.raises(gg.GraphError, match=re.escape(message)):
+            layer(gg.zeros((2, 3, 8)), key_padding_mask=padding)
     with pytest.raises(gg.ShapeError, match=r"a query \(\.\.\., places, features\)"):
         layer(gg.zeros((8,)))
-    with pytest.raises(TypeError, match="src_mask"):
+    with pytest.raises(gg.GraphError, match="key_padding_mask, training; got src_mask"):
         layer(gg.zeros((2, 3, 8)), src_mask=None)

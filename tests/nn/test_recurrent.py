@@ -415,12 +415,12 @@ def test_errors_say_what_was_expected_and_what_came():
         (
             lambda: gru(x, mask=zeros(2, 5)),
             gg.DTypeError,
-            r"a mask of bools, .*got float32\[2,5\]; compare, or use gg.cast",
+            r"a mask of bools, .*not float32\[2,5\]; compare, or use gg.cast",
         ),
         (
             lambda: gru(x, mask=zeros(5, 2, dtype=bool)),
             gg.ShapeError,
-            r"a mask \(batch, time\), bool\[2,5\]; got bool\[5,2\]",
+            r"a mask \(batch, time\), bool\[2,5\], not bool\[5,2\]",
         ),
         (
             lambda: nn.LSTM(0, 4),

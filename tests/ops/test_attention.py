@@ -149,8 +149,22 @@ def test_dropout_acts_on_the_weights_and_in_training_alone():
 def test_masks_of_integers_are_refused():
     with pytest.raises(gg.DTypeError, match="expected a bool or floating-point mask"):
         gg.scaled_dot_product_attention(*[gg.zeros((2, 2))] * 3, [[0, 1], [1, 1]])
-    with pytest.raises(gg.DTypeError, match="expected a bool mask; write mask != 0"):
+    with pytest.raises(gg.DTypeError, match=r"bool mask; write gg.not_equal\(mask, 0"):
         gg.masked_softmax(gg.zeros(2), [0.0, 1.0])
+
+
+def test_a_mask_of_samples_and_keys_is_not_taken_for_one_of_queries_and_keys():
+    x = gg.placeholder("x", ("batch", 8, 4))
+    mask = gg.placeholder("mask", ("batch", 8), "bool")
+    with pytest.raises(gg.ShapeError) as error:
+        gg.attention_weights(x, x, mask)
+    assert str(error.value).startswith(
+        "attention_weights: expected an attn_mask of shape [8,8], or of 3 axes that "
+        "broadcasts to [batch,8,8]; give it axes of size 1 with gg.expand_dims; got "
+        "bool[batch,8]; created at "
+    )
+    for fitting in (np.ones((8, 8), bool), gg.expand_dims(mask, 1), np.zeros((1, 8))):
+        assert gg.attention_weights(x, x, fitting).shape == (*x.shape[:2], 8)
 
 
 def test_operands_that_do_not_fit_are_refused():

@@ -92,4 +92,28 @@ REFUSED = {
 def test_an_error_names_the_function_that_was_called(name):
     with pytest.raises(gg.GraphError, match="^" + re.escape(f"{name}: ")) as error:
         REFUSED[name]()
+    assert str(error.value).count("; got ") <= 1
     assert "test_requirements.py" in str(error.value).rpartition("; created at ")[2]
+
+
+def test_what_came_is_said_once():
+    for refused, message in (
+        (
+            lambda: gg.huber_loss(X, X, delta=-1),
+            "huber_loss(delta=-1): expected a positive number; got -1; created at ",
+        ),
+        (
+            lambda: gg.max_pool2d(IMAGE, 2, 0),
+            "expected stride to be an int or 2 ints >= 1, not 0; got "
+            "float32[2,4,6,6]; created at ",
+        ),
+        (
+            lambda: gg.nn.LSTM(3, 2)(gg.zeros((2, 5, 3)), mask=gg.zeros((2, 5))),
+            "expected a mask of bools, True where a sequence goes on, not "
+            "float32[2,5]; compare, or use gg.cast(mask, 'bool'); got "
+            "float32[2,5,3]; created at ",
+        ),
+    ):
+        with pytest.raises(gg.GraphError, match=re.escape(message)) as error:
+            refused()
+        assert str(error.value).count("; got ") == 1

@@ -165,6 +165,24 @@ def test_an_index_out_of_range_is_an_error_when_the_program_runs():
         gg.evaluate(y, {indices: np.array([[[0, 4]]])})
 
 
+def test_the_output_is_of_the_image_whose_maxima_they_are():
+    x = gg.constant(np.arange(81.0).reshape(1, 1, 9, 9))
+    half, places = gg.max_pool2d(x, 2, return_indices=True)
+    for given, sizes in (((4, 4), "4,4"), (None, "8,8")):
+        with pytest.raises(gg.ShapeError) as error:
+            gg.max_unpool2d(half, places, 2, output_size=given)
+        assert (
+            "expected output_size to be [9,9], of which max_pool found the indices, "
+            f"not [{sizes}]; got float64[1,1,4,4] and int32[1,1,4,4]; created at "
+        ) in str(error.value)
+    with pytest.raises(gg.ShapeError) as error:
+        gg.max_unpool2d(half, gg.evaluate(places), 2)
+    assert (
+        "expected output_size, [8,8], to have a place for each index, but 70 is beyond "
+        "its 64 elements; got float64[1,1,4,4] and int32[1,1,4,4]; created at "
+    ) in str(error.value)
+
+
 X = gg.placeholder("x", ("n", 3, 8, 8))
 PLACES = gg.placeholder("i", ("n", 3, 8, 8), "int32")
 MISFITS = [

@@ -126,10 +126,35 @@ def test_what_is_wrong_with_groups_is_said():
         sgd.updates(loss, [w, Group([b], momentum=-1)])
     with pytest.raises(gg.GraphError, match="only parameters are trained; got 'w'"):
         Group(["w"])
-    with pytest.raises(gg.GraphError, match="expected a list of parameters; got Group"):
+    with pytest.raises(gg.GraphError, match=r"list of parameters, .* got Group"):
         sgd.updates(loss, Group([w]))
-    with pytest.raises(gg.GraphError, match="expected a list of parameters; got Param"):
+    with pytest.raises(gg.GraphError, match=r"list of parameters, .* got Param"):
         Group(w)
+
+
+def test_a_layer_is_no_list_of_parameters():
+    layer = gg.nn.Dense(1, 1)
+    loss = gg.sum(layer(gg.constant([[1.0]])))
+    updates = gg.optim.SGD(0.1).updates(loss, layer.parameters())
+    for use in (
+        lambda given: gg.optim.SGD(0.1).updates(loss, given),
+        lambda given: Group(given, lr=0.1),
+        lambda given: gg.optim.max_norm(updates, given, 1.0),
+        gg.optim.EMA,
+    ):
+        for given in (layer, gg.nn.Sequential(layer), 3):
+            with pytest.raises(gg.GraphError) as caught:
+                use(given)
+            assert str(caught.value) == (
+                "expected a list of parameters, such as layer.parameters(); got "
+                f"{given!r}"
+            )
+    with pytest.raises(gg.GraphError) as caught:
+        Group([layer])
+    assert str(caught.value) == (
+        "only parameters are trained; got Dense(in_features=1, out_features=1); "
+        "write *layer.parameters()"
+    )
 
 
 # --- several optimisers

@@ -164,3 +164,47 @@ def test_large_counters_lose_no_step():
 def test_schedules_check_what_they_are_given(make, message):
     with pytest.raises(gg.GraphError, match=message):
         make(gg.state("step", 0))
+
+
+STEP = gg.state("step", 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: schedules.cosine(0.1, 100),
+            "expected cosine(step, lr, total_steps, final=0.0), the rate at a step; "
+            "got cosine(0.1, 100); for an optimiser write lr=lambda step: "
+            "cosine(step, 0.1, 100)",
+        ),
+        (
+            lambda: schedules.exponential(lr=0.1, gamma=0.9),
+            "expected exponential(step, lr, gamma), the rate at a step; got "
+            "exponential(lr=0.1, gamma=0.9); for an optimiser write lr=lambda step: "
+            "exponential(step, lr=0.1, gamma=0.9)",
+        ),
+        (
+            lambda: schedules.polynomial(0.1, 100, 2),
+            "expected polynomial(step, lr, total_steps, power=1.0, final=0.0), the "
+            "rate at a step; got polynomial(0.1, 100, 2); for an optimiser write "
+            "lr=lambda step: polynomial(step, 0.1, 100, 2)",
+        ),
+        (
+            lambda: schedules.warmup(STEP, 5),
+            "expected warmup(step, steps, after), the rate at a step; got "
+            "warmup(<step>, 5); for an optimiser write lr=lambda step: "
+            "warmup(step, ...)",
+        ),
+        (
+            lambda: gg.optim.Adam(lr=schedules.cosine).learning_rate,
+            "expected cosine(step, lr, total_steps, final=0.0), the rate at a step; "
+            "got cosine(<step>); for an optimiser write lr=lambda step: "
+            "cosine(step, ...)",
+        ),
+    ],
+)
+def test_a_schedule_without_its_step_says_how_it_is_given(make, message):
+    with pytest.raises(gg.GraphError) as caught:
+        make()
+    assert str(caught.value) == message

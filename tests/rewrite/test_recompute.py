@@ -319,3 +319,20 @@ def test_it_prints_as_a_line_of_the_log():
     assert text.startswith("recompute: ")
     assert "nodes computed again" in text
     assert "more FLOPs, peak " in text
+
+
+@pytest.mark.parametrize("slopes", [True, False])
+def test_an_impossible_budget_of_a_scan_names_its_checkpoints(slopes):
+    x = gg.placeholder("x", (16, 64))
+    w = gg.parameter("w", np.ones((64, 64)), "float32")
+    last, _ = gg.scan(lambda c, e: (gg.tanh(c @ w + e), None), gg.zeros(64), x)
+    loss = gg.sum(last)
+    outputs = [loss, *(gg.gradients(loss, [w]) if slopes else [])]
+    program = gg.compile([x], outputs, device="cpu", memory_budget=100)
+    with pytest.raises(CompileError) as caught:
+        program(np.zeros((16, 64), "f"))
+    advice = (
+        "; a smaller batch takes less, and so does a gg.scan or a recurrent layer with "
+        "checkpoint_every, at best near the square root of its length"
+    )
+    assert (advice in str(caught.value)) is slopes

@@ -187,13 +187,17 @@ def test_every_size_may_have_a_name():
 
 
 def test_a_label_or_a_length_that_cannot_be_is_an_error():
-    with pytest.raises(gg.ComputeError, match=r"target 3 at .* classes 0 to 2"):
+    expected = r"ctc_loss label 3 at \[0, 1\] is not from 0 to 2; got"
+    with pytest.raises(gg.ComputeError, match=expected):
         value(LOG_P, np.where(TARGETS == 2, 3, TARGETS))
     n = gg.placeholder("n", (SAMPLES,), "int64")
-    for lengths in ((n, COUNTS), (FRAMES, n)):
+    for what, lengths, last in (("input", (n, COUNTS), 5), ("target", (FRAMES, n), 3)):
         loss = gg.ctc_loss(gg.constant(LOG_P), TARGETS, *lengths)
         for wrong in (6, -1):
-            with pytest.raises(gg.ComputeError, match=r"index .* is out of range"):
+            expected = (
+                rf"ctc_loss {what} length {wrong} at \[0\] is not from 0 to {last}; got"
+            )
+            with pytest.raises(gg.ComputeError, match=expected):
                 gg.evaluate(loss, {n: np.full(SAMPLES, wrong)})
 
 
@@ -245,7 +249,13 @@ def test_long_sequences_keep_their_digits_in_float32():
         (
             (LOG_P, TARGETS, FRAMES, COUNTS),
             {"blank": 3},
-            "ctc_loss(blank=3): expected one of the 3 classes; created at",
+            "ctc_loss(blank=3): expected one of the 3 classes; got 3; created at",
+        ),
+        (
+            (LOG_P, TARGETS, FRAMES, [3, 2, 1, 1]),
+            {},
+            "ctc_loss: expected targets without the blank 0, not one at [3, 0]; got "
+            "int64[4,3]; created at",
         ),
         (
             (LOG_P, TARGETS, FRAMES, COUNTS),

@@ -85,6 +85,30 @@ def test_arguments_that_do_not_fit_say_what_was_expected():
         EarlyStopping("model")
 
 
+def test_lists_are_kept_as_what_is_in_them():
+    layer, w = nn.Dense(1, 1), gg.parameter("w", 0.0)
+    stopping = EarlyStopping([layer, [w]], w)
+    stopping.update(1.0)
+    w.value, layer.weight.value = 2.0, [[7.0]]
+    stopping.restore()
+    assert float(w.value) == 0.0
+    assert float(layer.weight.value.item()) != 7.0
+
+
+@pytest.mark.parametrize("bad", ["a", "1.5", None, [1.0], np.zeros(2)])
+def test_a_measurement_is_one_number(bad):
+    stopping = EarlyStopping()
+    with pytest.raises(gg.GraphError) as caught:
+        stopping.update(bad)
+    assert str(caught.value) == (
+        "expected a measurement that is one number, such as float(losses.mean()); got "
+        f"{bad!r}"
+    )
+    assert stopping.measured == 0
+    stopping.update(np.float32(1.5))
+    assert stopping.best == 1.5
+
+
 def test_a_run_with_patience_ends_early_and_keeps_the_best_epoch(tmp_path):
     data = digits()
     few = Dataset(

@@ -36,3 +36,9 @@ def test_a_folder_that_holds_something_is_not_written_over(tmp_path):
     with pytest.raises(gg.SaveError, match="is not empty; choose another"):
         RunFolder(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["old.txt"]
+
+
+def test_a_folder_is_found_to_be_empty_without_being_made(tmp_path):
+    RunFolder.require_empty(tmp_path / "run")
+    RunFolder.require_empty(tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -19,7 +19,7 @@ class Maxout(Activation):
 
     def __init__(self, k: int = 2, axis: int = 1, *, name: str | None = None) -> None:
         super().__init__(name=name, k=k, axis=axis)
-        self.positive("k", k)
+        self.settings["k"] = self.positive("k", k)
 
 
 @final

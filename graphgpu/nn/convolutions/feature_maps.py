@@ -112,7 +112,7 @@ class FilterBank2d(Layer):
             bias_init=bias_init,
             dtype=dtype,
         )
-        self.activation = self.function("activation", activation)
+        self.activation = self.checked_function("activation", activation)
         self.gain = MapGain(out_channels, gain_init=gain_init, dtype=dtype)
 
     def forward(self, x: Variable, *, training: bool) -> Variable:
@@ -147,7 +147,9 @@ class Subsampling(Layer):
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
-        self.activation = activation and self.function("activation", activation)
+        self.activation = activation
+        if activation is not None:
+            self.checked_function("activation", activation)
         self.weight = self.new_parameter(
             "weight", (channels,), weight_init or ones(), dtype=dtype
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+import numpy as np
+
 from graphgpu.graph import Operand, Variable
 from graphgpu.nn.convolutions.convolution import Convolution
 from graphgpu.nn.convolutions.kernels import Ints
@@ -33,7 +35,7 @@ class MotifDetector(Convolution):
         dtype: object = "float32",
         name: str | None = None,
     ) -> None:
-        is_size = isinstance(motifs, int) and motifs > 0
+        is_size = isinstance(motifs, int | np.integer) and motifs > 0
         super().__init__(
             in_channels,
             motifs if is_size else 1,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+import numpy as np
+
 from graphgpu.graph import Variable
 from graphgpu.nn.convolutions.convolution import Convolution
 from graphgpu.nn.convolutions.kernels import Ints, Kernels
@@ -35,7 +37,7 @@ class DepthwiseConvolution(Convolution):
         dtype: object = "float32",
         name: str | None = None,
     ) -> None:
-        is_size = isinstance(multiplier, int) and multiplier > 0
+        is_size = isinstance(multiplier, int | np.integer) and multiplier > 0
         super().__init__(
             in_channels,
             in_channels * multiplier if is_size else in_channels,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
+
+import numpy as np
 
 from graphgpu.errors import ShapeError
 from graphgpu.graph import Variable
@@ -34,16 +36,18 @@ class Pad(Layer):
     ) -> None:
         super().__init__(name=name)
         count = 2 * self.spatial_axes
-        widths = [padding] * count if isinstance(padding, int) else list(padding)
+        one = isinstance(padding, int | np.integer)
+        widths: list[Any] = [padding] * count if one else list(padding)  # type: ignore[arg-type]
         if len(widths) != count or not all(
-            isinstance(w, int) and not isinstance(w, bool) and w >= 0 for w in widths
+            isinstance(w, int | np.integer) and not isinstance(w, bool) and w >= 0
+            for w in widths
         ):
             order = "left, right, top, bottom" if count == 4 else "left, right"
             self.reject(
                 f"expected padding to be an int >= 0, or {count} ints ({order}); got "
                 f"{padding!r}"
             )
-        self.padding = tuple(widths)
+        self.padding = tuple(int(w) for w in widths)
 
     def forward(self, x: Variable, *, training: bool) -> Variable:
         """Return x padded."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+import numpy as np
+
 from graphgpu.graph import Parameter, Variable
 from graphgpu.nn.init import ones, zeros
 from graphgpu.nn.layer import Layer
@@ -89,5 +91,5 @@ class RMSNorm(Layer):
 
 def _sizes(layer: Layer, given: int | Sequence[int]) -> tuple[int, ...]:
     """Return a shape that a layer is made with."""
-    listed = (given,) if isinstance(given, int) else tuple(given)
+    listed = (given,) if isinstance(given, int | np.integer) else tuple(given)
     return tuple(layer.positive("normalized_shape", s) for s in listed)

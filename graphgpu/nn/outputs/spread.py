@@ -48,6 +48,10 @@ class Spreading(OutputUnit):
 
     shown: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "positive_by")
 
+    def _call(self) -> str:
+        # A layer's ``positive`` is a method, hence the other name of the attribute.
+        return super()._call().replace("positive_by=", "positive=")
+
     def take_spread(self, positive: str, least: float) -> None:
         """Take what makes scores positive, or raise."""
         if positive not in get_args(Positive):

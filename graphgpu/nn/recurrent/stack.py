@@ -65,9 +65,9 @@ class Recurrent(Layer):
             self.reject(f"expected dropout to be a number from 0 to 1, got {dropout!r}")
         self.dropout = float(dropout)
         if truncate is not None:
-            self.positive("truncate", truncate)
+            truncate = self.positive("truncate", truncate)
         if checkpoint_every is not None:
-            self.positive("checkpoint_every", checkpoint_every)
+            checkpoint_every = self.positive("checkpoint_every", checkpoint_every)
         self.truncate = truncate
         self.checkpoint_every = checkpoint_every
 
@@ -196,13 +196,13 @@ class Recurrent(Layer):
         """Return a mask (time, batch, 1)."""
         if mask.dtype != bool:
             raise DTypeError(
-                f"expected a mask of bools, True where a sequence goes on; got "
+                f"expected a mask of bools, True where a sequence goes on, not "
                 f"{mask.type}; compare, or use gg.cast(mask, 'bool')"
             )
         if _surely_differ(mask.shape, x.shape[:2]):
             expected = TensorType(mask.dtype, x.shape[:2])
             raise ShapeError(
-                f"expected a mask (batch, time), {expected}; got {mask.type}"
+                f"expected a mask (batch, time), {expected}, not {mask.type}"
             )
         return expand_dims(moveaxis(mask, 1, 0), -1)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+import numpy as np
+
 from graphgpu.graph import Variable
 from graphgpu.nn.init import Initializer, normal
 from graphgpu.nn.layer import Layer
@@ -62,7 +64,7 @@ class Hypernetwork(Layer):
         if not isinstance(network, Layer):
             self.reject(f"expected a layer as the network, got {network!r}")
         self.network = network
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         self.shape = tuple(self.positive("sizes in the shape", s) for s in sizes)
         features = self.positive("code_features", code_features)
         self.code = self.new_parameter(

@@ -60,11 +60,15 @@ def mask_of(name: str, mask: Operand | None, shape: Shape) -> Variable | None:
 
 
 def _of_losses(name: str, what: str, variable: Variable, shape: Shape) -> Variable:
-    """Return a mask or a weight broadcast to the losses, whose axes it must have.
+    """Return a mask or a weight broadcast to the losses.
 
-    Fewer would be taken for the last ones, which a mask of samples is not.
+    It has their axes, or the last of them if its sizes are not those of the first,
+    too: one of samples would be taken for one of columns where these are as many.
     """
-    if 0 < variable.ndim < len(shape):
+    sizes, axes = variable.shape, variable.ndim
+    first = any(size != 1 for size in sizes) and _fit(sizes, shape[:axes], sure=True)
+    last = _fit(sizes, shape[len(shape) - axes :], sure=False)
+    if axes < len(shape) and (first or not last):
         expected = (
             f"expected a {what} of {len(shape)} axes that broadcasts to "
             f"{shape_text(shape)}, or a scalar; give it axes of size 1 with "
@@ -72,6 +76,16 @@ def _of_losses(name: str, what: str, variable: Variable, shape: Shape) -> Variab
         )
         raise located(ShapeError(expected), name, (variable,))
     return broadcast_operand(name, f"a {what}", variable, shape)
+
+
+def _fit(sizes: Shape, others: Shape, sure: bool) -> bool:
+    """Whether sizes surely are, or may be, 1 or the others."""
+    pairs = [pair for pair in zip(sizes, others, strict=False) if pair[0] != 1]
+    unknown = not sure
+    return all(
+        left == right if isinstance(left - right, int) else unknown
+        for left, right in pairs
+    )
 
 
 def require_among(

@@ -67,8 +67,9 @@ def mse(
     reduction
         ``"mean"``, ``"sum"`` or ``"none"``.
     weight
-        A weight for each element, of as many axes, those of size 1 being broadcast,
-        or one number; the mean divides by their sum.
+        One number, or a weight for each element, of as many axes, those of size 1
+        being broadcast; or of the last axes, if the first are of other sizes.  The
+        mean divides by their sum.
     mask
         Which elements count, broadcast as the weight.  The others may be infinite
         or NaN; what they were computed from may not, as a layer's gradient

@@ -31,6 +31,7 @@ def refused(function, *arguments, **options):
     with pytest.raises(gg.GraphError) as error:
         function(*arguments, **options)
     message, _, place = str(error.value).rpartition("; created at ")
+    assert message.count("; got ") == 1
     assert "test_loss_errors.py" in place
     return message
 
@@ -56,7 +57,7 @@ def test_reductions_are_known(loss):
     names = REDUCTIONS
     if loss is gg.kl_div:
         names = "expected 'mean', 'sum', 'none' or 'batchmean'"
-    assert message == f"{loss.__name__}(reduction='average'): {names}"
+    assert message == f"{loss.__name__}(reduction='average'): {names}; got 'average'"
 
 
 @pytest.mark.parametrize("loss", OF_ELEMENTS[:-1])
@@ -66,11 +67,40 @@ def test_weights_and_masks_do_not_enlarge_the_losses(loss):
         f"{name}: expected a weight that broadcasts to [3,4]; got float32[2,3,4]"
     )
     assert refused(loss, X, X, mask=np.ones(3, bool)) == (
-        f"{name}: expected a mask that broadcasts to [3,4]; got bool[3]"
+        f"{name}: expected a mask of 2 axes that broadcasts to [3,4], or a scalar; "
+        "give it axes of size 1 with gg.expand_dims; got bool[3]"
     )
     assert refused(loss, NAMED, NAMED, weight=gg.zeros((3,))) == (
-        f"{name}: expected a weight that broadcasts to [n,4]; got float32[3]"
+        f"{name}: expected a weight of 2 axes that broadcasts to [n,4], or a scalar; "
+        "give it axes of size 1 with gg.expand_dims; got float32[3]"
     )
+
+
+@pytest.mark.parametrize("shape", [("n", 4), ("n", "n"), (4, 4)])
+def test_a_mask_of_samples_is_not_taken_for_one_of_columns(shape):
+    x = gg.placeholder("x", shape)
+    mask = gg.placeholder("m", shape[:1], "bool")
+    assert refused(gg.huber_loss, x, x, mask=mask) == (
+        "huber_loss: expected a mask of 2 axes that broadcasts to "
+        f"[{shape[0]},{shape[1]}], or a scalar; give it axes of size 1 with "
+        f"gg.expand_dims; got bool[{shape[0]}]"
+    )
+    assert gg.huber_loss(x, x, mask=gg.expand_dims(mask, 1)).shape == ()
+    assert gg.huber_loss(x, x, weight=2.0, mask=True).shape == ()
+
+
+def test_targets_of_pairs_that_are_constant_are_among_those_that_are_read():
+    pairs = gg.zeros((2, 3)), gg.ones((2, 3))
+    assert refused(gg.contrastive_loss, *pairs, [1, -1]) == (
+        "contrastive_loss: expected a target of 0 (alike) or 1 (not alike), not -1; "
+        "got int64[2]"
+    )
+    assert refused(gg.cosine_embedding_loss, *pairs, [1.0, 0.0]) == (
+        "cosine_embedding_loss: expected a target of 1 (alike) or -1 (not alike), "
+        "not 0; got float32[2]"
+    )
+    for loss in (gg.contrastive_loss, gg.cosine_embedding_loss):
+        assert loss(*pairs, [1, 7], mask=[True, False]).shape == ()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +153,7 @@ def test_arguments_of_two_operands(function, arguments, message):
 @pytest.mark.parametrize(
     ("function", "target", "arguments", "message"),
     [
-        (gg.multi_margin_loss, CLASSES, {"p": 3}, "(p=3): expected 1 or 2"),
+        (gg.multi_margin_loss, CLASSES, {"p": 3}, "(p=3): expected 1 or 2; got 3"),
         (
             gg.multi_margin_loss,
             VECTOR,
@@ -165,7 +195,7 @@ def test_arguments_of_losses_of_three_operands():
     for found, expected in (
         (
             refused(gg.cosine_embedding_loss, X, X, VECTOR, margin=2),
-            "cosine_embedding_loss(margin=2): expected -1 to 1",
+            "cosine_embedding_loss(margin=2): expected -1 to 1; got 2",
         ),
         (
             refused(gg.cosine_embedding_loss, X, VECTOR, VECTOR),
@@ -178,7 +208,7 @@ def test_arguments_of_losses_of_three_operands():
         ),
         (
             refused(gg.contrastive_loss, X, X, VECTOR, margin=0),
-            "contrastive_loss(margin=0): expected a positive number",
+            "contrastive_loss(margin=0): expected a positive number; got 0",
         ),
         (
             refused(gg.triplet_margin_loss, X, X, VECTOR),
@@ -186,7 +216,8 @@ def test_arguments_of_losses_of_three_operands():
         ),
         (
             refused(gg.triplet_margin_loss, X, X, X, p=-1),
-            "triplet_margin_loss(p=-1): expected a positive number, or infinity",
+            "triplet_margin_loss(p=-1): expected a positive number, or infinity; "
+            "got -1",
         ),
         (
             refused(gg.margin_ranking_loss, X, X, VECTOR),
@@ -204,7 +235,7 @@ def test_arguments_of_losses_of_three_operands():
         ),
         (
             refused(gg.kl_div, gg.zeros(()), gg.zeros(()), "batchmean"),
-            "kl_div(reduction='batchmean'): expected a first axis",
+            "kl_div(reduction='batchmean'): expected a first axis; got 'batchmean'",
         ),
     ):
         assert found == expected
@@ -219,6 +250,10 @@ def test_a_class_that_does_not_exist_is_an_error(loss):
 
 def test_integers_become_floats_and_a_losss_dtype_is_that_of_its_operands():
     assert gg.mse(gg.constant([1, 2]), [3, 4]).dtype == np.float32
+    single, array = gg.placeholder("f", (2,)), np.ones(2)
+    for loss in (gg.mse, gg.huber_loss):
+        assert loss(single, array).dtype == np.float32
+        assert loss(single, gg.constant(array)).dtype == np.float64
     x = gg.placeholder("h", (2,), "float16")
     assert gg.huber_loss(x, [1.0, 2.0], weight=np.ones(2)).dtype == np.float16
     assert gg.hinge_loss(x, gg.constant([1, -1])).dtype == np.float16
