@@ -116,13 +116,14 @@ def start(main: Callable[[Options], Result]) -> None:
     def command(out: Path, draw: bool, **options: Any) -> None:
         begun = time.perf_counter()
         try:
+            figure()  # without matplotlib, do not train first
             result = main(Options(**options))
             seconds = time.perf_counter() - begun
             _write(result, out, stem, seconds, options, draw)
         except ModuleNotFoundError as error:
             sys.exit(
-                f"{stem}: the package {error.name} is needed; install it with: "
-                'pip install "graphgpu[data,plot]"'
+                f"{stem}: the package {str(error.name).partition('.')[0]} is needed; "
+                'install it with: pip install "graphgpu[data,plot]"'
             )
         except (gg.MissingDependencyError, gg.DataError, gg.DeviceError) as error:
             sys.exit(" ".join(f"{stem}: {error}".split()))
