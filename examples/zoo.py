@@ -154,5 +154,6 @@ def _write(
     (out / f"{stem}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     if draw:
         slopes = gg.gradients(result.graph, list(result.parameters))
-        gg.draw.write(result.graph, out / f"{stem}.svg")
-        gg.draw.write([result.graph, *slopes], out / f"{stem}_gradients.svg")
+        drawings = {stem: result.graph, f"{stem}_gradients": [result.graph, *slopes]}
+        for name, graph in drawings.items():
+            gg.draw.write(graph, out / f"{name}.svg", style="compact", max_nodes=120)
