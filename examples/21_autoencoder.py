@@ -30,30 +30,32 @@ def build(pixels, code, curved):
         encoder = gg.nn.Dense(pixels, code, name="encoder")
         return encoder, gg.nn.Dense(code, pixels, name="decoder")
     encoder = gg.nn.Sequential(
-        gg.nn.Dense(pixels, HIDDEN, activation=gg.relu),
-        gg.nn.Dense(HIDDEN, code),
+        gg.nn.Dense(pixels, HIDDEN, activation=gg.relu, name="hidden"),
+        gg.nn.Dense(HIDDEN, code, name="code"),
         name="encoder",
     )
     decoder = gg.nn.Sequential(
-        gg.nn.Dense(code, HIDDEN, activation=gg.relu),
-        gg.nn.Dense(HIDDEN, pixels, activation=gg.sigmoid),
+        gg.nn.Dense(code, HIDDEN, activation=gg.relu, name="hidden"),
+        gg.nn.Dense(HIDDEN, pixels, activation=gg.sigmoid, name="pixels"),
         name="decoder",
     )
     return encoder, decoder
 
 
 def train(data, code, curved, options):
-    """Train an autoencoder; return what it makes of the test images, its loss, ..."""
-    size = len(data[0].T)
-    epochs = options.steps(200 if curved else 60, full=600)
+    """Train an autoencoder; return test images through it, loss and parameters."""
+    size = data[0].shape[1]
+    epochs = options.steps(120, full=400)
+    steps = epochs * -(-len(data[0]) // BATCH)
+    lr = 2e-3 if curved else 1e-2
     with gg.root_scope(seed=0):
         encoder, decoder = build(size, code, curved)
         x = gg.placeholder("x", ("batch", size))
-        r = decoder(encoder(x))
-        loss = gg.mse(r, x)
+        h = encoder(x).named("h")
+        r = decoder(h).named("r")
+        loss = gg.mse(r, x).named("loss")
         parameters = encoder.parameters() + decoder.parameters()
-        steps = epochs * -(-len(data[0]) // BATCH)
-        adam = gg.optim.Adam(lr=lambda step: cosine(step, 2e-3, steps))
+        adam = gg.optim.Adam(lr=lambda step: cosine(step, lr, steps))
         updates = adam.updates(loss, parameters)
     step = gg.compile(x, loss, updates, device=options.device)
     rebuild = gg.compile(x, r, device=options.device)
@@ -73,48 +75,48 @@ def pca(data, code):
 def main(options: Options) -> Result:
     source = mnist(options.data) if options.data else digits()
     data = [i.reshape(len(i), -1) for i in (source.train_images, source.test_images)]
-    found = {"PCA": [], "affine autoencoder": [], "autoencoder": []}
-    rebuilt = {}
-    print("mean squared error on held-out digits\ncode  " + "  ".join(found))
+
+    def error(images):
+        return float(np.mean((images - data[1]) ** 2))
+
+    print("mean squared error on held-out digits\ncode      PCA  autoencoder")
+    errors = {}
     for code in CODES:
-        results = {
-            "PCA": pca(data, code),
-            "affine autoencoder": train(data, code, False, options)[0],
-        }
-        results["autoencoder"], loss, parameters = train(data, code, True, options)
-        for name, result in results.items():
-            found[name].append(float(np.mean((result - data[1]) ** 2)))
-        row = [f"{errors[-1]:{len(name)}.5f}" for name, errors in found.items()]
-        print(f"{code:4d}  " + "  ".join(row))
+        flat, curved = pca(data, code), train(data, code, True, options)
+        errors[code] = error(flat), error(curved[0])
+        print(f"{code:4d}  {errors[code][0]:.5f}      {errors[code][1]:.5f}")
         if code == CODE:
-            rebuilt, graph = results, (loss, parameters)
+            shown = {"PCA": flat, "autoencoder": curved[0]}
+            _, loss, parameters = curved
+    affine = error(train(data, CODE, False, options)[0])
+    print(f"{CODE:4d}  {affine:.5f}  by descent: an affine autoencoder")
 
-    at = CODES.index(CODE)
-    ratio = found["autoencoder"][at] / found["PCA"][at]
-    bars = [Bar(f"error, PCA's with {CODE} numbers being 1", ratio, at_most=0.9)]
-    return Result(bars, plot(data[1], rebuilt, found, source.image_shape), *graph)
+    ratio = errors[CODE][1] / errors[CODE][0]
+    bars = [Bar(f"error with {CODE} numbers, PCA's being 1", ratio, at_most=0.9)]
+    picture = plot(data[1], shown, errors, affine, source.image_shape[1:])
+    return Result(bars, picture, loss, parameters)
 
 
-def plot(images, rebuilt, found, shape):
+def plot(images, shown, errors, affine, shape):
     """Draw the errors by size of code, and digits before and after."""
-    rows = {"held out": images, **rebuilt}
-    picture, axes = figure(len(rows), 14, (9, 3.6))
-    for axis in axes[:, :6].ravel():
+    rows = {"held-out digits": images}
+    rows |= {f"{name}, {CODE} numbers": rebuilt for name, rebuilt in shown.items()}
+    picture, axes = figure(len(rows), 16, (9, 3.2))
+    for axis in axes[:, :7].ravel():
         axis.remove()
-    curves = picture.add_subplot(axes[0, 0].get_gridspec()[:, :6])
-    for (name, errors), style in zip(found.items(), ("s-", "x--", "o-"), strict=True):
-        curves.plot(CODES, errors, style, label=name)
-    curves.set(xscale="log", xlabel="numbers in the code", xticks=CODES, ylim=(0, None))
-    curves.set(ylabel="mean squared error, held out", xticklabels=CODES)
+    curves = picture.add_subplot(axes[0, 0].get_gridspec()[:, :7])
+    flat, curved = zip(*errors.values(), strict=True)
+    curves.plot(CODES, flat, "s-", label="PCA")
+    curves.plot(CODE, affine, "kx", label="affine autoencoder")
+    curves.plot(CODES, curved, "o-", label="autoencoder")
+    curves.set(xscale="log", xticks=CODES, xticklabels=CODES, ylim=(0, None))
+    curves.set(xlabel="numbers in the code", ylabel="mean squared error, held out")
     curves.minorticks_off()
     curves.legend()
-    for row, (name, kind) in zip(axes[:, 6:], rows.items(), strict=True):
-        for k, axis in enumerate(row):
-            title = f"{name}, {CODE} numbers" * (name != "held out") or name
-            show_image(axis, kind[k].reshape(shape[1:]), title if k == 0 else "")
-            axis.title.set_ha("left")
-            axis.title.set_position((0, 1))
-            axis.images[0].set_clim(0, 1)
+    for row, (name, kind) in zip(axes[:, 7:], rows.items(), strict=True):
+        for axis, image in zip(row, kind, strict=False):
+            show_image(axis, image.reshape(shape), vmin=0, vmax=1)
+        row[len(row) // 2].set_title(name, fontsize=9)
     return picture
 
 

@@ -21,7 +21,7 @@ from graphgpu.graph import (
     as_variable,
     describe,
 )
-from graphgpu.ops.markers import state_updates
+from graphgpu.ops.markers import lost_updates, state_updates
 from graphgpu.rewrite import PASSES, PRECISIONS, Rewritten, rewrite
 from graphgpu.schedule import Schedule
 from graphgpu.types import TensorType
@@ -216,12 +216,18 @@ def check_leaves(inputs: Sequence[Placeholder], plan: Schedule) -> None:
 
 
 def warn_forgotten(wanted: Sequence[Variable], updates: Mapping[Any, Any]) -> None:
-    """Warn of state whose updates the outputs ask for and do not get."""
+    """Warn of state whose updates the outputs ask for and do not get, or not all."""
     forgotten = [s.path for s in state_updates(wanted) if s not in updates]
     if forgotten:
         warnings.warn(
             f"the program updates parameters but not the state {', '.join(forgotten)}; "
             "add gg.state_updates(outputs) to its updates",
+            stacklevel=3,
+        )
+    if lost := [s.path for s in lost_updates(wanted, updates)]:
+        warnings.warn(
+            f"the program has several updates of the state {', '.join(lost)} and makes "
+            "one of them; ask for all at once: gg.state_updates([output, another])",
             stacklevel=3,
         )
 

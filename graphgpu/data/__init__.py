@@ -1,5 +1,6 @@
 """Real data sets, read from standard files or fetched with checksums; minibatches."""
 
+from graphgpu.data.augment import augment
 from graphgpu.data.batches import Batches, batches, epoch_order
 from graphgpu.data.cifar10 import cifar10
 from graphgpu.data.dataset import Dataset
@@ -19,4 +20,5 @@ __all__ = [
     "Batches",
     "batches",
     "epoch_order",
+    "augment",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +114,8 @@ def state_updates(outputs: Variable | Sequence[Variable]) -> dict[Stored, Variab
 
     They belong among the ``updates`` of a training program: running means of
     batch normalisation, for instance.  Where a layer was applied more than
-    once, its updates follow each other in the order as written.
+    once, its updates follow each other in the order as written: ask for those of
+    all outputs at once.  Of two dicts put together, one update replaces the other.
 
     >>> import graphgpu as gg
     >>> layer = gg.nn.BatchNorm(3)
@@ -137,3 +138,30 @@ def state_updates(outputs: Variable | Sequence[Variable]) -> dict[Stored, Variab
             updates[state] = value
             before[variable] = variable
     return updates
+
+
+def lost_updates(
+    outputs: Sequence[Variable], updates: Mapping[Stored, Variable]
+) -> list[State]:
+    """Return the state that has several updates, and is to get one of them alone."""
+    marked: dict[State, list[Variable]] = {}
+    for variable in ancestors(outputs):
+        if isinstance(variable.operation, WithStateUpdate):
+            _, state, value = variable.inputs
+            if isinstance(state, State) and state in updates:
+                marked.setdefault(state, []).append(value)
+    return [
+        state
+        for state, values in marked.items()
+        if _one_alone(state, values, updates[state])
+    ]
+
+
+def _one_alone(state: State, values: list[Variable], update: Variable) -> bool:
+    """Whether an update is one of several values, of which each follows the last."""
+    inputs = update.inputs
+    if len(inputs) == 3 and inputs[2] is state:  # where(the step is taken, new, old)
+        update = inputs[1]
+    if update is values[-1]:
+        return len(values) > 1 and state in ancestors([update])
+    return any(update is value for value in values)

@@ -34,10 +34,6 @@ from graphgpu.ops.shape import broadcast_to, expand_dims
 __all__ = ["ctc_loss"]
 
 _Step: TypeAlias = tuple[tuple[Variable, Variable], None]
-_PADDING = -100
-"""Stands for the label after a target's last."""
-_NONE = -(2**62)
-"""No length of anything."""
 
 
 def ctc_loss(
@@ -180,7 +176,7 @@ def _integers(what: str, x: Operand) -> Variable:
 
 def _within(what: str, lengths: Variable, limit: Size) -> Variable:
     """Return lengths, which must be from 0 to that of their axis."""
-    return apply(ClassIndex(limit + 1, _NONE, f"ctc_loss {what}"), lengths)
+    return apply(ClassIndex(limit + 1, None, f"ctc_loss {what}"), lengths)
 
 
 def _require_no_blank(targets: Operand, lengths: Operand, blank: int) -> None:
@@ -207,9 +203,7 @@ def _log_probability(
     times, samples, classes = log_probs.shape
     length = labels.shape[1]
     there = less(arange(length), expand_dims(counts, 1))
-    index = apply(
-        ClassIndex(classes, _PADDING, "ctc_loss label"), where(there, labels, _PADDING)
-    )
+    index = apply(ClassIndex(classes, None, "ctc_loss label"), where(there, labels, 0))
     blanks = full((samples, length + 1), blank, "int64")
     spread = _interleaved(blanks, where(there, index, blank))
     before = concat([full((samples, 1), -1, "int64"), index], 1)[:, :-1]

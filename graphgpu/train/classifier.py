@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from graphgpu import nn
 from graphgpu.backends import Device, asnumpy
 from graphgpu.compiling import compile
-from graphgpu.data import Dataset, batches
+from graphgpu.data import Dataset, augment, batches
 from graphgpu.executor import Program
 from graphgpu.graph import Graph, State, Variable, placeholder, root_scope, scope
 from graphgpu.ops import argmax, cast, cross_entropy, equal, state_updates
 from graphgpu.ops import sum as sum_
 from graphgpu.optim import SGD
 from graphgpu.optim.schedules import one_cycle
-from graphgpu.train.augment import augment
 from graphgpu.train.early_stopping import EarlyStopping
 from graphgpu.train.history import Epoch, History
 from graphgpu.train.progress import Display

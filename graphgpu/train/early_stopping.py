@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any, Literal, final
 
-from graphgpu.dtypes import Array
+import numpy as np
+
 from graphgpu.errors import GraphError
-from graphgpu.graph import Stored
+from graphgpu.graph import State, Stored, current, inside, state
 from graphgpu.optim.hyperparameters import at_least_zero, count
 from graphgpu.saving import HasParameters, HasStates, stored_of
 
@@ -25,6 +27,10 @@ class EarlyStopping:
     ``min_delta``, or it is not; NaN is not.  After ``patience`` in a row that are not,
     it is time to stop.  :meth:`restore` sets what is kept back to its values at the
     best measurement.
+
+    A run that is to be resumed saves it with the rest, ``gg.save(path, model,
+    optimiser, stopping)``: its state is ``early_stopping/best``, ``best_at`` and
+    ``measured``, and ``<path>/best`` of what is kept.
 
     Parameters
     ----------
@@ -72,14 +78,32 @@ class EarlyStopping:
         self.patience = count("patience", patience)
         self.min_delta = at_least_zero("min_delta", min_delta)
         self.mode = mode
-        self.best: float | None = None
-        """The best measurement; None before the first that is a number."""
-        self.measured = 0
-        """How many measurements there were."""
-        self.best_at = 0
-        """Which of them was the best, counted from 1; 0 if there is none."""
-        self._values: dict[Stored, Array] = {}
+        with inside(replace(current(), path="early_stopping")):
+            self._best = state("best", np.float64("nan"))
+            self._best_at = state("best_at", 0)
+            self._measured = state("measured", 0)
+        self._copies: dict[Stored, State] = {}
         _stored(kept)
+
+    @property
+    def best(self) -> float | None:
+        """The best measurement; None before the first that is a number."""
+        return float(self._best.value) if self.best_at else None
+
+    @property
+    def best_at(self) -> int:
+        """Which measurement was the best, counted from 1; 0 if there is none."""
+        return int(self._best_at.value)
+
+    @property
+    def measured(self) -> int:
+        """How many measurements there were."""
+        return int(self._measured.value)
+
+    def states(self) -> list[State]:
+        """Return what there is to be saved: the counts, and the best values."""
+        copies = [self._copy_of(stored) for stored in _stored(self.kept)]
+        return [self._best, self._best_at, self._measured, *copies]
 
     @property
     def stopped(self) -> bool:
@@ -95,16 +119,26 @@ class EarlyStopping:
             The measurement is no number.
         """
         value = _number(measured)
-        self.measured += 1
-        if self._is_better(value):
-            self.best, self.best_at = value, self.measured
-            self._values = {stored: stored.value for stored in _stored(self.kept)}
+        better = self._is_better(value)
+        self._measured.value = self.measured + 1
+        if better:
+            self._best.value, self._best_at.value = value, self.measured
+            for stored in _stored(self.kept):
+                self._copy_of(stored).value = stored.value
         return self.stopped
 
     def restore(self) -> None:
         """Set what is kept to its values at the best measurement, if there was one."""
-        for stored, value in self._values.items():
-            stored.value = value
+        if self.best_at:
+            for stored, copy in self._copies.items():
+                stored.value = copy.value
+
+    def _copy_of(self, stored: Stored) -> State:
+        """Return the state for its best value, which is made once."""
+        if stored not in self._copies:
+            with inside(replace(current(), path=stored.path)):
+                self._copies[stored] = state("best", stored.value)
+        return self._copies[stored]
 
     def _is_better(self, value: float) -> bool:
         if self.best is None:

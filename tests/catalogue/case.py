@@ -33,7 +33,10 @@ class Case:
     extremes: Sequence[Sequence[Any]] | str = ()
     """Inputs at which float32 must be the float64 value rounded, and so must the
     gradient; or, where that cannot be asked, the reason in words.  Functions of one
-    operand, element by element, need none: the harness has a table for them."""
+    operand, element by element, need none: the harness has a table for them; of a
+    layer's inputs it makes some."""
+    scales: Sequence[float] = (1e4, 1e30)
+    """What the inputs of a layer without extremes of its own are multiplied by."""
     order: int = 2
     """How many derivatives there are."""
     tolerance: float = 1.0

@@ -46,6 +46,22 @@ def function_of(case):
     return function
 
 
+def extremes_of(case):
+    """Return the extreme inputs of a case: its own, or of a layer its inputs, large.
+
+    There are none where the case says why.
+    """
+    if isinstance(case.extremes, str):
+        return []
+    if case.extremes or case.layer is None:
+        return case.extremes
+    given = [np.asarray(x) for x in case.inputs]
+    return [
+        [scale * x if is_floating(x.dtype) else x for x in given]
+        for scale in case.scales
+    ]
+
+
 def _joined(output):
     """Return several outputs as one vector."""
     if isinstance(output, gg.Variable):

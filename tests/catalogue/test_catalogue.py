@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
-from catalogue import arrays_of, cases, function_of, public_name
+from catalogue import arrays_of, cases, extremes_of, function_of, public_name
 
 import graphgpu as gg
 from graphgpu import nn
@@ -105,16 +105,13 @@ def test_extremes_of_functions_of_one_number(name):
         assert (near | same).all(), (order, EDGES[~(near | same)])
 
 
-WITH_EXTREMES = [n for n, c in CASES.items() if not isinstance(c.extremes, str)]
-
-
-@pytest.mark.parametrize("name", [n for n in WITH_EXTREMES if CASES[n].extremes])
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if extremes_of(c)])
 def test_extremes(name):
     """Value and gradient: float32 is the float64 one rounded."""
     case = CASES[name]
     parameters = arrays_of(case)[len(case.inputs) :]
     build = slopes(function_of(case), min(case.order, 1))
-    for inputs in case.extremes:
+    for inputs in extremes_of(case):
         arrays = [np.asarray(x) for x in inputs] + parameters
         arrays = [a.astype("float32") if is_floating(a.dtype) else a for a in arrays]
         for result, exact in zip(

@@ -1,5 +1,7 @@
 """Operations that compute nothing: gradients stopped, state to be updated."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,15 @@ def test_updates_of_one_state_follow_each_other_as_written():
     assert s.value == 1123
 
 
+def test_updates_of_one_state_follow_the_calls_and_not_the_order_of_outputs():
+    x, s = gg.placeholder("x", ()), gg.state("s", 1.0)
+    first = gg.with_state_update(x, s, s * 10 + 1)
+    second = gg.with_state_update(x, s, s * 10 + 2)
+    updates = gg.state_updates([second, first])
+    gg.compile([x], [second, first], updates, device="cpu")(0.0)
+    assert s.value == 112
+
+
 def test_what_an_update_computes_from_earlier_layers_is_shared_not_repeated():
     s = gg.state("s", 0.0)
     x = gg.placeholder("x", ())
@@ -131,6 +142,40 @@ def test_a_program_that_forgets_an_update_warns():
     y = counting(w * 2, n)
     with pytest.warns(UserWarning, match="but not the state n; add gg.state_updates"):
         gg.compile([], y, updates={w: w - 1}, device="cpu")
+
+
+@pytest.mark.parametrize("scaled", [None, 8.0])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_program_that_has_one_of_two_updates_of_a_state_warns(scaled, swapped):
+    n, w = gg.state("n", 0), gg.parameter("w", 1.0)
+    y, z = counting(w * 2, n), counting(w * 3, n)
+    outputs = [z, y] if swapped else [y, z]
+    adam, sgd = gg.optim.Adam(), gg.optim.SGD(0.1)
+    merged = sgd.updates(
+        y + z,
+        [w],
+        loss_scale=scaled,
+        also={k: v for o in outputs for k, v in gg.state_updates(o).items()},
+    )
+    expected = (
+        "the program has several updates of the state n and makes one of them; ask for "
+        "all at once: gg.state_updates([output, another])"
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(expected)}$") as caught:
+        gg.compile([], y + z, merged, device="cpu")
+    assert caught[0].filename == __file__
+    both = adam.updates(y + z, [w], loss_scale=scaled, also=gg.state_updates(outputs))
+    gg.compile([], y + z, both, device="cpu")()
+    assert n.value == 2
+
+
+def test_of_updates_that_do_not_read_the_state_the_last_is_enough():
+    x, s = gg.placeholder("x", ()), gg.state("s", 0.0)
+    y = gg.with_state_update(x, s, x + 1)
+    z = gg.with_state_update(y, s, x + 2)
+    program = gg.compile([x], z, gg.state_updates(z), device="cpu")
+    program(1.0)
+    assert s.value == 3
 
 
 def test_bad_updates_are_refused():

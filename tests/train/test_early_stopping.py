@@ -63,6 +63,44 @@ def test_parameters_states_and_the_optimiser_are_put_back():
         np.testing.assert_array_equal(variable.value, value)
 
 
+def test_a_run_that_is_resumed_counts_on_and_knows_the_best(tmp_path):
+    path = tmp_path / "run.safetensors"
+
+    def made():
+        with gg.root_scope(0):
+            layer = nn.Dense(2, 1)
+            sgd = gg.optim.SGD(0.1, momentum=0.9)
+            x = gg.placeholder("x", (3, 2))
+            updates = sgd.updates(gg.sum(layer(x)), layer.parameters())
+            step = gg.compile([x], None, updates, device="cpu")
+            stopping = EarlyStopping(layer, sgd, patience=3)
+        return step, stopping, (layer, sgd, stopping)
+
+    def go(step, stopping, measured):
+        for value in measured:
+            step(np.ones((3, 2), "f"))
+            stopping.update(value)
+
+    step, stopping, everything = made()
+    go(step, stopping, [3, 2.1, 2.5])
+    gg.save(path, *everything)
+    step, resumed, everything = made()
+    gg.load(path, *everything)
+    assert (resumed.best, resumed.best_at, resumed.measured) == (2.1, 2, 3)
+    go(step, resumed, [NAN])
+    assert not resumed.stopped
+    go(step, resumed, [2.4])
+    assert resumed.stopped
+    resumed.restore()
+    stopping.restore()
+    for one, other in zip(resumed.kept, stopping.kept, strict=True):
+        for a, b in zip(one.states(), other.states(), strict=True):
+            np.testing.assert_array_equal(a.value, b.value)
+    weight, other = resumed.kept[0].weight, stopping.kept[0].weight
+    np.testing.assert_array_equal(weight.value, other.value)
+    assert resumed.states()[0].path == "early_stopping/best"
+
+
 def test_nothing_is_put_back_before_there_is_a_best():
     w = gg.parameter("w", 1.0)
     stopping = EarlyStopping(w)

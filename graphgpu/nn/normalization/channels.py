@@ -41,7 +41,8 @@ class BatchNorm(_Affine):
     Its state, ``running_mean`` and ``running_var``, is what inference normalises
     with.  Training normalises with the batch's statistics, and the output carries
     the updates of the state: give :func:`graphgpu.state_updates` of it to the
-    training program.  See :func:`graphgpu.batch_norm`.
+    training program.  A layer that is called twice has both, one after another, if
+    one call is given both outputs.  See :func:`graphgpu.batch_norm`.
 
     Parameters
     ----------

@@ -50,10 +50,13 @@ class Share(Binary):
 
 @dataclass(frozen=True, slots=True)
 class ClassIndex(Operation):
-    """The target's class where there is one; class 0 where it is to be ignored."""
+    """The target's class where there is one; class 0 where it is to be ignored.
+
+    With None for ``ignore_index``, none is.
+    """
 
     classes: Size
-    ignore_index: int
+    ignore_index: int | None
     what: str = field(default="target", repr=False)
 
     def infer(self, guards: Guards, target: TensorType) -> TensorType:
@@ -64,7 +67,9 @@ class ClassIndex(Operation):
 
     def numpy(self, target: Array) -> Array:
         """Check every class; the executor says which node an error belongs to."""
-        ignored = target == self.ignore_index
+        ignored = np.zeros(target.shape, bool)
+        if self.ignore_index is not None:
+            ignored = target == self.ignore_index
         wrong = ((target < 0) | (target >= self.classes)) & ~ignored
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])

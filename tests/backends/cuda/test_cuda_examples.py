@@ -8,10 +8,8 @@ import pytest
 
 from graphgpu.backends.cuda.device import CUDA
 
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "examples"))
-sys.path.insert(0, str(ROOT / "tools"))
-
+sys.path.insert(0, str(Path(__file__).parents[3] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 import gallery
 from zoo import Options
 

@@ -122,6 +122,30 @@ def test_a_wrong_index_is_an_error_and_changes_nothing(emulator):
         assert (w.value != before).any()
 
 
+@pytest.mark.parametrize(
+    ("place", "wrong", "complaint"),
+    [
+        (0, 3, "an index (number 1 of (1, 2)) is not from 0 to 2"),
+        (1, 4, "an index (number 0 of (1,)) is not from 0 to 3"),
+        (2, -1, "an index (number 0 of (1,)) is not from 0 to 2"),
+    ],
+)
+def test_a_wrong_label_or_length_of_ctc_is_told_with_its_range(
+    emulator, place, wrong, complaint
+):
+    """Nothing is said of a class to be ignored, for there is none."""
+    names = ("targets", (1, 2)), ("frames", (1,)), ("counts", (1,))
+    inputs = [gg.placeholder(name, shape, "int64") for name, shape in names]
+    loss = gg.ctc_loss(gg.constant(np.zeros((3, 1, 3), "f")), *inputs)
+    program = gg.compile(inputs, loss, device=CUDA(emulator()))
+    values = [np.array([[1, 2]]), np.array([3]), np.array([2])]
+    assert np.isfinite(program(*values).get())
+    values[place].reshape(-1)[-1] = wrong
+    with pytest.raises(gg.ComputeError) as caught:
+        program(*values)
+    assert f" failed: {complaint}; got int64[" in str(caught.value)
+
+
 def test_gathers_check_their_indices(emulator):
     device = CUDA(emulator())
     x = gg.placeholder("x", (5, 2))

@@ -267,5 +267,6 @@ CASES = [
         layer=lambda dtype: nn.RReLU(),
         training=True,
         inputs=[X],
+        extremes="each dtype draws slopes of its own",
     ),
 ]

@@ -69,6 +69,8 @@ def cross_attention(q, k, v, wq, bq, wk, bk, wv, bv, wo, bo, heads=2):
     return np.concatenate([attended(*p) for p in parts], -1) @ wo + bo
 
 
+SQUARED = (1e4, 1e15)
+"""Factors on inputs that are multiplied with each other; beyond, scores overflow."""
 PADDING = np.array([[False, False, False], [False, True, False], [True] * 3])
 
 
@@ -215,30 +217,35 @@ CASES = [
         layer=lambda d: nn.MultiHeadAttention(4, 2, dtype=d),
         inputs=[normal(2, 3, 4)],
         reference=multi_head,
+        scales=SQUARED,
     ),
     Case(
         name="MultiHeadAttention, other sizes of key and value",
         layer=lambda d: nn.MultiHeadAttention(4, 2, kdim=3, vdim=2, dtype=d),
         inputs=[normal(2, 3, 4), normal(2, 5, 3), normal(2, 5, 2)],
         reference=cross_attention,
+        scales=SQUARED,
     ),
     Case(
         name="MultiHeadAttention, masks",
         layer=Masked,
         inputs=[normal(3, 3, 4)],
         reference=masked_multi_head,
+        scales=(3e4, 1e15),
     ),
     Case(
         name="MultiHeadAttention, dropout",
         layer=lambda d: nn.MultiHeadAttention(4, 2, 0.3, dtype=d),
         training=True,
         inputs=[normal(2, 3, 4)],
+        scales=SQUARED,
     ),
     Case(
         name="TransformerEncoderLayer",
         layer=lambda d: nn.TransformerEncoderLayer(4, 2, 5, 0.0, gg.tanh, dtype=d),
         inputs=[normal(2, 3, 4)],
         reference=encoder,
+        scales=SQUARED,
         tolerance=10,
     ),
     Case(

@@ -9,6 +9,8 @@ from graphgpu import nn
 RNG = np.random.default_rng(32)
 
 EVERY = ("float64", "float32", "float16", "bfloat16")
+SQUARED = (1e4, 1e15)
+"""Factors on inputs that are multiplied with each other."""
 
 
 def normal(*shape):
@@ -141,12 +143,14 @@ CASES = [
         layer=lambda d: nn.Bilinear(3, 4, 2, dtype=d),
         inputs=[normal(2, 3), normal(2, 4)],
         reference=bilinear,
+        scales=SQUARED,
     ),
     Case(
         name="Quadratic",
         layer=lambda d: nn.Quadratic(3, 2, dtype=d),
         inputs=[normal(2, 3)],
         reference=lambda x, w, b: bilinear(x, x, w, b),
+        scales=SQUARED,
     ),
     Case(
         name="hard_switch",
@@ -256,6 +260,7 @@ CASES = [
         layer=mixture(2, noisy=True),
         training=True,
         inputs=[normal(3, 4)],
+        extremes="each dtype draws noise of its own",
     ),
     Case(
         name="Hypernetwork",

@@ -175,6 +175,15 @@ def likelihood(function, reduce=np.asarray):
     return lambda h, y, w, b: reduce(np.asarray(function(h @ w + b, y)))
 
 
+def far_from(target, unit=None):
+    """Return features whose likelihoods are large, and the target.
+
+    Slopes by a variance of 1e-6, and by the entries of L, are finite.
+    """
+    large = 1e5 if unit is nn.MultivariateGaussianOutput else 1e12
+    return [[scale * H, target] for scale in (1e4, large)]
+
+
 def cases_of(name, make, args, parameters, nll, target=Y, far=None, **options):
     """Return the cases of a unit: its parameters, and its likelihood."""
     far = AWAY if far is None else far
@@ -195,6 +204,7 @@ def cases_of(name, make, args, parameters, nll, target=Y, far=None, **options):
             layer=nll_of(made),
             inputs=[H, target],
             reference=likelihood(nll),
+            extremes=far_from(target, make),
         ),
         Case(
             name=f"{name}, far likelihood",
@@ -250,6 +260,7 @@ CASES = [
         layer=nll_of(unit(nn.MultinoulliOutput, 2, 3), "mean"),
         inputs=[H, P],
         reference=likelihood(against, np.mean),
+        extremes=far_from(P),
     ),
 ]
 for word, positive in (("softplus", softplus), ("exp", np.exp)):
@@ -287,12 +298,14 @@ CASES += [
         layer=of(unit(nn.MultivariateGaussianOutput, 2, 2), "covariance"),
         inputs=[H],
         reference=affine(covariance),
+        scales=(1e4, 1e15),  # L Lᵀ is finite
     ),
     Case(
         name="MultivariateGaussianOutput, four outputs",
         layer=nll_of(unit(nn.MultivariateGaussianOutput, 2, 4), "sum"),
         inputs=[H, np.concatenate([Y, 1 - Y], -1)],
         reference=likelihood(multivariate(softplus, 4)[1], np.sum),
+        scales=(10, 100),  # ‖L⁻¹(y - μ)‖² is finite
     ),
     Case(
         name="MixtureDensityOutput, mean",

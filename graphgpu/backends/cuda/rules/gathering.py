@@ -148,6 +148,8 @@ def class_index(node: Node) -> list[Kernel]:
     assert isinstance(operation, ClassIndex)
     (x,) = node.inputs
     kept = stored_type(x.tensor.dtype)
-    text = f"value = (long long)x0[o] == {operation.ignore_index} ? 0 : x0[o];"
+    text = "value = x0[o];"
+    if operation.ignore_index is not None:
+        text = f"value = (long long)x0[o] == {operation.ignore_index} ? 0 : x0[o];"
     size = prod(node.shape)
     return written("class_index", node, [size], text, [(Operand(x), kept)], word=kept)

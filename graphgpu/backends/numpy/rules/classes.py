@@ -66,7 +66,8 @@ def _reduce(
 def class_index(body: Body, node: Node) -> bool:
     """Copy the classes if all of them exist; an error names a place in the batch."""
     operation: Any = node.operation
-    if 0 <= operation.ignore_index < operation.classes:
+    ignored = operation.ignore_index
+    if ignored is not None and 0 <= ignored < operation.classes:
         return False
     target = node.inputs[0]
     (cut,) = sliced_inputs(body, node)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graphgpu.train.augment import augment
+from graphgpu.data import augment
 
 IMAGES = np.arange(2 * 1 * 5 * 4, dtype=np.float32).reshape(2, 1, 5, 4) + 1
 

@@ -11,16 +11,18 @@ __all__ = ["augment"]
 
 
 def augment(
-    images: NDArray[Any], *, seed: int, step: int, shift: int, flip: bool
+    images: NDArray[Any], *, seed: int, step: int, shift: int = 0, flip: bool = False
 ) -> NDArray[Any]:
     """Return the images, each moved by up to ``shift`` pixels and maybe mirrored.
 
-    What moves in from outside is zero.  The same seed and step give the same
-    result.
+    The images are of the axes N, C, H and W; each moves by as many rows and columns,
+    from -shift to shift, as are drawn for it, and is mirrored, left for right, with
+    the probability 1/2.  What moves in from outside is zero.  The same seed and step
+    give the same result.
 
     >>> import numpy as np
     >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
-    >>> augment(image, seed=0, step=0, shift=1, flip=False).shape
+    >>> augment(image, seed=0, step=0, shift=1).shape
     (1, 1, 3, 3)
     """
     if not shift and not flip:
