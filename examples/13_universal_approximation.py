@@ -1,15 +1,17 @@
 """One hidden layer approximates a continuous function as well as it is wide.
 
-f̂(x) = b + Σᵢ vᵢ tanh(aᵢ (x - tᵢ)): each unit is a soft step at the place tᵢ.  Hard
+f̂(x) = b + Σᵢ vᵢ tanh(wᵢx + cᵢ): each unit is a soft step at the place -cᵢ/wᵢ.  Hard
 steps suffice for a proof: a staircase that is right in the middle of each of m cells
 of [-1, 1] is off by ω(1/m) at most, where ω(δ) is the most that f changes within δ.
-That a net *exists* does not say that descent finds it.  Here Adam learns a, t, v and
-b from 257 points; starting from v = 0, it finds far better nets than the staircase
-of the same width.  f has a kink at 0, where the learned net is worst in the end.
+That a net *exists* does not say that descent finds it.  Here Adam learns w, c, v
+and b from 257 points, beginning with v = 0, and finds nets that are better than the
+staircase of their width.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, section 6.4.1; Cybenko
 (1989); Hornik, Stinchcombe & White (1989).  f(x) = ½ sin 6πx + |x| - ½.
 """
+
+from itertools import pairwise
 
 import numpy as np
 from zoo import Bar, Options, Result, figure, start
@@ -38,13 +40,14 @@ def build(width, seed=0):
     random = np.random.default_rng([seed, width])
     with gg.root_scope(seed=seed):
         x = gg.placeholder("x", ("n",))
-        steepness = np.full(width, max(width / 4, 2))
-        a = gg.parameter("a", steepness, "float32")
-        t = gg.parameter("t", random.uniform(-1.1, 1.1, width), "float32")
+        steep = np.full(width, max(width / 4, 2))
+        places = random.uniform(-1.1, 1.1, width)
+        w = gg.parameter("w", steep, "float32")
+        c = gg.parameter("c", -steep * places, "float32")
         v = gg.parameter("v", np.zeros(width), "float32")
         b = gg.parameter("b", 0.0, "float32")
-        steps = gg.tanh(a * (gg.expand_dims(x, 1) - t))
-        return x, steps @ v + b, [a, t, v, b]
+        steps = gg.tanh(gg.expand_dims(x, 1) * w + c)
+        return x, steps @ v + b, [w, c, v, b]
 
 
 def loss_of(x, output):
@@ -91,7 +94,7 @@ def main(options: Options) -> Result:
     b.set(xlabel="width", ylabel="sup error", title="the largest error on [-1, 1]")
     b.legend(fontsize=8)
 
-    falls = max(wide / narrow for narrow, wide in zip(errors, errors[1:], strict=False))
+    falls = max(wide / narrow for narrow, wide in pairwise(errors))
     bars = [
         Bar("sup error at width 256", errors[-1], at_most=0.02),
         Bar("sup error of a width, over that of a quarter of it", falls, at_most=1),

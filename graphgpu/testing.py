@@ -17,6 +17,7 @@ from graphgpu.backends import Device, asnumpy
 from graphgpu.compiling import compile
 from graphgpu.dims import Dim, Size
 from graphgpu.dtypes import Array, bfloat16, dtype, is_floating
+from graphgpu.executor import Program
 from graphgpu.gradient import vjp
 from graphgpu.graph import (
     Constant,
@@ -105,9 +106,10 @@ def check_operation(
     arrays = [np.asarray(a) for a in inputs]
     if isinstance(devices, str | Device):
         devices = [devices]
+    results = {}
     for name in dtypes:
         given = [_cast(a, name) for a in arrays]
-        result = _run(function, given)
+        results[name] = result = _run(function, given)[0]
         if reference is not None:
             wide = [_cast(a, "float64") for a in given]
             with np.errstate(all="ignore"):
@@ -119,18 +121,19 @@ def check_operation(
     output = function(*_placeholders(given))
     _check_operations(output)
     if symbolic:
-        _check_symbolic(function, given)
+        _check_symbolic(function, given, results[dtypes[0]])
     floating = [i for i, a in enumerate(arrays) if is_floating(a.dtype)]
     if not order or not floating or not is_floating(output.dtype):
         return
     slope = _summed_gradient(function, floating)
+    slopes = {}
     for name in dtypes:
         typed = [_cast(a, name) for a in arrays]
-        _run(slope, typed)
+        slopes[name] = _run(slope, typed)[0]
         for device in devices:
             _check_device(slope, typed, device, tolerance)
     if symbolic:
-        _check_symbolic(slope, given)
+        _check_symbolic(slope, given, slopes[dtypes[0]])
     check_gradient(function, arrays, order=order, rtol=rtol)
 
 
@@ -178,7 +181,8 @@ def check_gradient(
     current = function
     for level in range(1, order + 1):
         floating = [i for i, a in enumerate(arrays) if is_floating(a.dtype)]
-        cotangent = np.asarray(random.standard_normal(_run(current, arrays).shape))
+        value, program = _run(current, arrays)
+        cotangent = np.asarray(random.standard_normal(value.shape))
         gradient = _vjp_function(current, floating)
         slopes = _run_all(gradient, [*arrays, cotangent])
         directions = [
@@ -187,7 +191,7 @@ def check_gradient(
         pairs = list(zip(slopes, directions, strict=True))
         exact = sum(float(np.sum(s * d)) for s, d in pairs)
         scale = sum(float(np.sum(np.abs(s * d))) for s, d in pairs)
-        along = _projected(current, arrays, floating, directions, cotangent)
+        along = _projected(program, arrays, floating, directions, cotangent)
         samples = [along(k * step) for k in (-2, -1, 1, 2)]
         difference = (samples[0] - 8 * samples[1] + 8 * samples[2] - samples[3]) / (
             12 * step
@@ -238,19 +242,20 @@ def _placeholders(arrays: Sequence[Array]) -> list[Placeholder]:
     return [placeholder(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
 
 
-def _run(function: Function, arrays: Sequence[Array]) -> Array:
-    """Return the value by the ``numpy`` slots alone; check them, and a program."""
+def _run(function: Function, arrays: Sequence[Array]) -> tuple[Array, Program]:
+    """Return the value by the ``numpy`` slots alone, and a program; check both."""
     variables = _placeholders(arrays)
     output = function(*variables)
     result = reference_value(output, dict(zip(variables, arrays, strict=True)))
     again = reference_value(output, dict(zip(variables, arrays, strict=True)))
     _assert_same_bits(result, again, "two runs differ")
-    compiled: Array = compile(variables, output, device="cpu")(*arrays)
+    program = compile(variables, output, device="cpu")
+    compiled: Array = program(*arrays)
     floor = _cast(np.ones(1), result.dtype.name)  # what cancels may leave a rounding
     assert_close(
         np.append(compiled.reshape(-1), floor), np.append(result.reshape(-1), floor)
     )
-    return result
+    return result, program
 
 
 def _check_device(
@@ -305,15 +310,13 @@ def _projected_gradient(
 
 
 def _projected(
-    function: Function,
+    program: Program,
     arrays: Sequence[Array],
     floating: Sequence[int],
     directions: Sequence[Array],
     cotangent: Array,
 ) -> Callable[[float], float]:
     """Return t -> uᵀ f(x + t v)."""
-    variables = _placeholders(arrays)
-    program = compile(variables, function(*variables), device="cpu")
 
     def along(t: float) -> float:
         moved = list(arrays)
@@ -325,7 +328,9 @@ def _projected(
     return along
 
 
-def _check_symbolic(function: Function, arrays: Sequence[Array]) -> None:
+def _check_symbolic(
+    function: Function, arrays: Sequence[Array], expected: Array
+) -> None:
     """Check the value when every size is a name until the program is called."""
     variables: list[Placeholder] = []
     for i, array in enumerate(arrays):
@@ -335,7 +340,7 @@ def _check_symbolic(function: Function, arrays: Sequence[Array]) -> None:
         variables.append(placeholder(f"x{i}", shape, array.dtype))
     output = function(*variables)
     result = compile(variables, output, device="cpu", passes=())(*arrays)
-    _assert_same_bits(result, _run(function, arrays), "named sizes change the value")
+    _assert_same_bits(result, expected, "named sizes change the value")
     sizes = {f"n{s}": s for a in arrays for s in a.shape}
     if output.tensor.at(sizes).shape != result.shape:
         raise AssertionError(

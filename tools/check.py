@@ -29,7 +29,10 @@ CHECKS: dict[str, list[str]] = {
     "doctests": [PYTHON, "-m", "pytest", "--doctest-modules", "graphgpu"],
     "kernels": [PYTHON, "tools/compile_check.py", "--optional", f"--collected={KEPT}"],
 }
-SLOW = [PYTHON, "-m", "pytest", "-m", "slow"]
+SLOW = {
+    "slow tests": [PYTHON, "-m", "pytest", "-m", "slow"],
+    "all kernels": [*CHECKS["kernels"], "--all"],
+}
 
 
 def main() -> int:
@@ -43,7 +46,7 @@ def main() -> int:
         parser.error(f"unknown check {', '.join(sorted(unknown))}")
     checks = {n: c for n, c in CHECKS.items() if not options.only or n in options.only}
     if options.slow:
-        checks["slow tests"] = SLOW
+        checks |= SLOW
     failed = []
     for name, command in checks.items():
         print(f"== {name}: {' '.join(command[1:])}", flush=True)

@@ -2,9 +2,10 @@
 
 The kernels that the rules make for every operation, for training steps of the
 bundled nets, and those that the test suite made (``--collected FOLDER``), each
-source once.  Templates that were written by hand are compiled for every family of
-architectures; kernels that are generated from element expressions, or merged of
-several, for the oldest and the newest; templates in the sizes of tests for one.
+source once.  Of every family of kernels its members take turns, so that a template
+that was written by hand is compiled for every family of architectures, what is
+generated from element expressions, or merged of several kernels, for the oldest and
+the newest; templates in the sizes of tests for one.
 ``--all``: every kernel, of the tests' too, for every architecture.  An error, more
 registers than the stored budget of the kernel's family, a family without a budget, or
 a byte spilled is a failure.
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from compile_checks import nvrtc
 from compile_checks.cache import Cache, usual_path
+from compile_checks.choice import ONE, USUAL, chosen
 from compile_checks.kept import VARIABLE, kept
 from compile_checks.report import beyond, failures, say, shown, table
 from compile_checks.representative import collect
@@ -38,12 +40,6 @@ from compile_checks.usage import Budget, most
 ROOT = Path(__file__).parent.parent
 BUDGET = Path(__file__).parent / "compile_budget.json"
 ALL = 75, 80, 86, 89, 90, 100, 120
-FAMILIES = 75, 80, 90, 100, 120
-"""Of the templates that were written by hand: 86 and 89 compute as 80 does."""
-USUAL = 75, 120
-"""Of what is generated from element expressions, or merged of several kernels."""
-ONE = (90,)
-"""Of templates in the sizes of tests."""
 
 
 def main() -> int:
@@ -145,15 +141,18 @@ def _compiled(
     if options.all or options.arch:
         found = [*own, *tests]
         return check(found, options.arch or ALL, options.workers, cache)
-    parts = [
-        ([e for e in own if e.generated], USUAL),
-        ([e for e in own if not e.generated], ALL if options.update else FAMILIES),
-        (tests, ONE),
-    ]
+    parts = _all_of(own, tests) if options.update else chosen(own, tests)
     outcome = Outcome()
-    for found, architectures in parts:
-        outcome += check(found, architectures, options.workers, cache)
+    for architecture, found in parts.items():
+        outcome += check(found, (architecture,), options.workers, cache)
     return outcome
+
+
+def _all_of(own: Sequence[Entry], tests: Sequence[Entry]) -> dict[int, list[Entry]]:
+    """Return the kernels by architecture, none left out where it may be compiled."""
+    parts = {a: [e for e in own if a in USUAL or not e.generated] for a in ALL}
+    parts[ONE] += tests
+    return parts
 
 
 if __name__ == "__main__":

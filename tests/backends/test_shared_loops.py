@@ -73,7 +73,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("batch", [2, 4, 7])
+@pytest.mark.parametrize("batch", [2, pytest.param(4, marks=pytest.mark.slow), 7])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_recurrent_layers_are_shared_to_the_same_bits(kind, masked, batch):

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 COMMON = ["g++", "-std=c++17", "-g1", "-shared", "-fPIC", "-w"]
 KERNEL_FLAGS = [
     *COMMON,
-    "-Og",
+    "-O1",
     "-ffp-contract=off",
     "-fno-strict-aliasing",
     "-fwrapv",

@@ -14,9 +14,9 @@ from graphgpu.ops.rounding import Step
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 command = importlib.import_module("compile_check")
-nvrtc, usage, units, graphs, representative, kept, caches = (
+nvrtc, usage, units, graphs, representative, kept, caches, choice = (
     importlib.import_module(f"compile_checks.{name}")
-    for name in "nvrtc usage units graphs representative kept cache".split()
+    for name in "nvrtc usage units graphs representative kept cache choice".split()
 )
 Usage, Budget, Allowance = usage.Usage, usage.Budget, usage.Allowance
 Entry = units.Entry
@@ -53,6 +53,26 @@ def installed():
     """Skip where there is no NVRTC."""
     if (reason := nvrtc.missing()) is not None:
         pytest.skip(reason)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 13])
+@pytest.mark.parametrize("generated", [False, True])
+def test_each_kernel_is_compiled_and_its_family_for_every_architecture(
+    count, generated
+):
+    own = [
+        Entry(f"{family}_{k}", f"{family} {k}", "", generated, family)
+        for family in ("sum", "slice")
+        for k in range(count)
+    ]
+    found = choice.chosen(own, [])
+    ones = [Entry("of_a_test", str(k), "") for k in range(count)]
+    assert choice.chosen([], ones) == {choice.ONE: ones}
+    assert {e for part in found.values() for e in part} == set(own)
+    assert set(found) == set(choice.USUAL if generated else choice.FAMILIES)
+    for part in found.values():
+        assert {e.family for e in part} == {"sum", "slice"}
+        assert len(part) == len(set(part))
 
 
 def test_the_log_tells_registers_stack_spills_and_shared_memory_of_each_entry():

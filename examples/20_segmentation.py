@@ -1,0 +1,113 @@
+"""A deconvolutional net says of every pixel of an image which digit it belongs to.
+
+The encoder halves the side twice, by convolutions of stride 2: a few numbers a place
+tell what is around it.  The decoder is its mirror: a convolution of stride 2 is a
+matrix C, and the transposed convolution multiplies by Cᵀ, so that each element paints
+a kernel into an image of twice the side.  What the encoder saw at that side is added
+back, for the decoder knows what but no longer exactly where.
+
+The images are real digits that lie on clutter: strokes, pieces of other digits, noise.
+A pixel's class is the digit whose ink it is, or none; trained on -log p of the true
+class of each pixel, and judged by |A ∩ B| / |A ∪ B|, the intersection over the union
+of what is found and what is true.
+
+Source: H. Noh, S. Hong & B. Han, "Learning deconvolution network for semantic
+segmentation", 2015; J. Long, E. Shelhamer & T. Darrell, "Fully convolutional networks
+for semantic segmentation", 2015.  The data are scikit-learn's digits; those that are
+held out, and pieces of them, are never trained on.
+"""
+
+import numpy as np
+from zoo import Bar, Options, Result, figure, show_image, start
+
+import graphgpu as gg
+from graphgpu.data import digits
+
+SEED, BATCH, SIDE, PIECES, NONE = 0, 32, 24, 10, 10
+
+
+def paste(scenes, masks, images, labels, random, size, corner, range):
+    """Lay a square, cut from images, on each scene: within a range from a corner."""
+    count = len(scenes)
+    chosen = random.integers(len(images), size=(count, 1, 1))
+    cut = random.integers(0, 8 - size + 1, (2, count, 1, 1))
+    to = random.integers(0, range - size + 1, (2, count, 1, 1))
+    row, column = np.arange(size)[:, None], np.arange(size)
+    piece = images[chosen, 0, cut[0] + row, cut[1] + column]
+    there = np.arange(count)[:, None, None], to[0] + corner[0] + row, to[1] + corner[1] + column
+    ink = piece > 0.4
+    scenes[there] = np.where(ink, piece, scenes[there])
+    masks[there] = np.where(ink, labels[chosen] if size == 8 else NONE, masks[there])
+
+
+def scatter(images, labels, random, count):
+    """Return scenes with digits on clutter, and the class of each pixel."""
+    scenes = 0.15 * random.random((count, SIDE, SIDE), np.float32)
+    masks = np.full((count, SIDE, SIDE), NONE)
+    for _ in range(PIECES):
+        paste(scenes, masks, images, labels, random, 3, (0, 0), SIDE)
+    for corner in [(0, 0), (0, 12), (12, 0), (12, 12)]:
+        which = random.random(count) < 0.6
+        some, its = scenes[which], masks[which]
+        paste(some, its, images, labels, random, 8, corner, 12)
+        scenes[which], masks[which] = some, its
+    return scenes[:, None], masks
+
+
+def stage(kind, before, after, kernel, *geometry):
+    """Return a convolution or a transposed one, batch normalisation and a relu."""
+    return gg.nn.Sequential(
+        kind(before, after, kernel, *geometry, bias=False),
+        gg.nn.BatchNorm(after),
+        gg.nn.ReLU(),
+    )
+
+
+class Net(gg.nn.Layer):
+    """The encoder: see, down1, down2, mix; the decoder: up2, up1, scores."""
+
+    def __init__(self, width):
+        super().__init__()
+        conv, transposed = gg.nn.Conv2d, gg.nn.ConvTranspose2d
+        self.see = stage(conv, 1, width, 3, 1, 1)
+        self.down1 = stage(conv, width, 2 * width, 4, 2, 1)
+        self.down2 = stage(conv, 2 * width, 4 * width, 4, 2, 1)
+        self.mix = stage(conv, 4 * width, 4 * width, 3, 1, 1)
+        self.up2 = stage(transposed, 4 * width, 2 * width, 4, 2, 1)
+        self.up1 = stage(transposed, 2 * width, width, 4, 2, 1)
+        self.scores = conv(width, 11, 3, 1, 1)
+
+    def forward(self, x, *, training):
+        full = self.see(x, training=training)
+        half = self.down1(full, training=training)
+        code = self.down2(half, training=training)
+        code = self.mix(code, training=training)
+        half = half + self.up2(code, training=training)
+        full = full + self.up1(half, training=training)
+        return self.scores(full)
+
+
+def main(options: Options) -> Result:
+    data = digits()
+    steps = options.steps(800, full=5000)
+    random = np.random.default_rng(SEED)
+    with gg.root_scope(seed=SEED):
+        model = Net(16)
+        images = gg.placeholder("images", ("batch", 1, SIDE, SIDE))
+        masks = gg.placeholder("masks", ("batch", SIDE, SIDE), "int64")
+        scores = model(images, training=True)
+        loss = gg.cross_entropy(scores, masks)
+        adam = gg.optim.Adam(lambda step: gg.optim.schedules.one_cycle(step, 1e-2, steps))
+        updates = adam.updates(loss, model.parameters()) | gg.state_updates(scores)
+    train = gg.compile([images, masks], loss, updates, device=options.device)
+    segment = gg.compile(images, gg.argmax(model(images), axis=1), device=options.device)
+    test = np.random.default_rng(1)
+    seen, truth = scatter(data.test_images, data.test_labels, test, 500)
+    for step in range(steps):
+        l=train(*scatter(data.train_images, data.train_labels, random, BATCH))
+        if step % 100 == 99:
+            found = gg.asnumpy(segment(seen))
+            ink, true = found != NONE, truth != NONE
+            iou = (ink & true).sum() / (ink | true).sum()
+            each = [((found == d) & (truth == d)).sum() / ((found == d) | (truth == d)).sum() for d in range(10)]
+            print(step + 1, float(l), iou, np.mean(each), flush=True)
