@@ -103,7 +103,7 @@ def main(options: Options) -> Result:
         Bar("selu: root mean square in layer 32", kept[0], at_least=0.5, at_most=2),
         Bar("relu, same weights: root mean square in layer 32", kept[1], at_most=1e-3),
     ]
-    *_, loss, parameters = graph_of(gg.selu, lecun, depth=3)
+    *_, loss, parameters = graph_of(gg.selu, lecun, depth=2)
     return Result(bars, picture, loss, parameters)
 
 

@@ -57,17 +57,16 @@ def nets(mean):
     return motifs, gg.nn.Sequential(motifs, one_of), dense
 
 
-def invariance(find, scenes):
-    """Move scenes on an empty ground; return how wrong scores and places are then."""
+def moved_with(locate, scenes):
+    """Move scenes on an empty ground; return how scores and places then differ."""
     pad = [(0, 0), (0, 0), (12, 12), (12, 12)]
-    fits, places = map(gg.asnumpy, find(np.pad(scenes, pad)))
-    worst, agree = 0.0, []
+    score, _, place, _ = locate(np.pad(scenes, pad))
+    scores, places = [], []
     for move in (-3, 4), (0, -4), (2, 1):
-        moved = np.roll(np.pad(scenes, pad), move, axis=(2, 3))
-        fits_now, places_now = map(gg.asnumpy, find(moved))
-        worst = max(worst, float(np.abs(fits_now - fits).max()))
-        agree.append((places_now == places + move).all(axis=2).mean())
-    return worst, np.mean(agree)
+        moved = locate(np.roll(np.pad(scenes, pad), move, axis=(2, 3)))
+        scores.append(np.abs(moved[0] - score).max())
+        places.append((moved[2] == place + move).all(axis=1).mean())
+    return float(max(scores)), np.mean(places)
 
 
 def main(options: Options) -> Result:
@@ -91,8 +90,15 @@ def main(options: Options) -> Result:
         train = gg.compile([x, labels], loss, updates, device=options.device)
         guess = gg.compile(x, gg.argmax(net(x), axis=1), device=options.device)
         programs[name], curves[name] = (train, guess), {}
-    found = [motifs(images), motifs.locate(images)]
+    fit = gg.conv2d(images, motifs.weight, motifs.bias)  # at all places
+    found = [motifs(images), motifs.locate(images), fit]
     find = gg.compile(images, found, device=options.device)
+
+    def locate(scenes):
+        """Return the best motif's score, which it is, where it is, and its map."""
+        scores, places, maps = map(gg.asnumpy, find(scenes))
+        scene, best = np.arange(len(scores)), scores.argmax(axis=1)
+        return scores[scene, best], best, places[scene, best], maps[scene, best]
 
     random = np.random.default_rng(1)
     scenes, places, digit = scatter(data.test_images, data.test_labels, random, 1000)
@@ -103,20 +109,38 @@ def main(options: Options) -> Result:
             train(x, y)
             if step % 50 == 0 or step == steps:
                 curves[name][step] = (gg.asnumpy(guess(scenes)) == digit).mean()
-    fits, where = map(gg.asnumpy, find(scenes))
-    where = where[np.arange(len(fits)), fits.argmax(axis=1)]
-    close = (np.abs(where - places).max(axis=1) <= 1).mean()
-    worst, agree = invariance(find, scenes[:100])
+    _, best, found, maps = locate(scenes)
+    close = (np.abs(found - places).max(axis=1) <= 1).mean()
+    score_error, agree = moved_with(locate, scenes[:100])
     for name, curve in curves.items():
         print(f"{name}: {curve[steps]:.1%} of the digits in clutter are read")
-    print(f"moved images: places that moved with them {agree:.2%}")
 
-    picture, axes = figure(2, 5, (9, 4))
-    for a, i in zip(axes[:, :3].ravel(), range(6), strict=True):
-        show_image(a, scenes[i, 0], f"{fits[i].argmax() // MOTIFS} here ({digit[i]})")
-        corner = where[i, 1] - 0.5, where[i, 0] - 0.5
-        a.add_patch(__import__("matplotlib").patches.Rectangle(corner, 8, 8, fill=False, color="tab:red"))
-    return Result([], picture, losses["motifs, slid"], detector.parameters())
+    picture, axes = figure(3, 5, (9, 6))
+    for i, (a, b) in enumerate(axes[:2].T):
+        show_image(a, scenes[i, 0], f"a {digit[i]}: found a {best[i] // MOTIFS}")
+        row, column = found[i] - 0.5
+        a.plot(column + np.array([0, 8, 8, 0, 0]), row + np.array([0, 0, 8, 8, 0]))
+        show_image(b, maps[i], "how that motif fits", cmap="viridis")
+    grid = axes[0, 0].get_gridspec()
+    for a in axes[2]:
+        a.remove()
+    w = motifs.weight.value[:, 0].reshape(10, MOTIFS, 8, 8)
+    w = np.pad(w, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=w.min())
+    tiles = w.transpose(1, 2, 0, 3).reshape(10 * MOTIFS, 100)
+    show_image(picture.add_subplot(grid[2, :3]), tiles, "the motifs, three a digit")
+    a = picture.add_subplot(grid[2, 3:])
+    for name, curve in curves.items():
+        a.plot(curve.keys(), curve.values(), label=name)
+    a.set(xlabel="step", ylabel="read, held out", ylim=(0, 1))
+    a.legend(fontsize=8)
+    read = curves["motifs, slid"][steps]
+    bars = [
+        Bar("held-out digits in clutter that are read", read, at_least=0.9),
+        Bar("found within one pixel of where they are", close, at_least=0.93),
+        Bar("moved images: places that moved with them", agree, at_least=1.0),
+        Bar("moved images: change of a score", score_error, at_most=1e-4),
+    ]
+    return Result(bars, picture, losses["motifs, slid"], detector.parameters())
 
 
 if __name__ == "__main__":

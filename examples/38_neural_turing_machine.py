@@ -126,7 +126,8 @@ def main(options: Options) -> Result:
         for bits in tests:
             p, w = map(gg.asnumpy, program(bits))
             right.append(np.mean((p > 0.5) == bits))
-            print(f"{name}, length {len(bits[0])}: {right[-1]:.2%} of bits are right")
+            if len(bits[0]) % (longest // 5) == 0:
+                print(f"{name}, length {len(bits[0])}: {right[-1]:.2%} of bits right")
         axes[0, 2].semilogy(np.convolve(losses, np.ones(50) / 50, "valid"), label=name)
         axes[1, 2].plot(lengths, right, ".-", label=name)
     axes[0, 2].set(xlabel="step", ylabel="cross-entropy, mean of 50")
@@ -139,10 +140,9 @@ def main(options: Options) -> Result:
     for a, title, image in zip(axes[:, :2].ravel(), titles, images, strict=True):
         a.imshow(image.T, cmap="gray_r", vmin=0, vmax=1, aspect="auto")
         a.set(xlabel="time", title=title)
-    worst = min(right[:longest])
-    bars = [Bar(f"right bits, lengths 1 to {longest}, the worst", worst, at_least=0.99)]
+    bars = [Bar(f"right bits, to length {longest}", min(right[:longest]), 0.99)]
     if options.full:
-        bars.append(Bar("right bits, length 40", right[-1], at_least=0.99))
+        bars.append(Bar("right bits, length 40", right[-1], 0.99))
     return Result(bars, picture, one_step(machine), machine.parameters())
 
 

@@ -148,7 +148,10 @@ def _write(
         print(f"{bar.what}: {bar.value:.6g} ({bar.bounds}){verdict}")
     out.mkdir(parents=True, exist_ok=True)
     result.picture.savefig(out / f"{stem}.png")
-    bars = [{"what": b.what, "value": b.value, "bounds": b.bounds} for b in result.bars]
+    bars = [
+        {"what": b.what, "value": float(b.value), "bounds": b.bounds}
+        for b in result.bars
+    ]
     met = all(bar.met for bar in result.bars)
     report = {"bars": bars, "met": met, "seconds": round(seconds, 1)}
     (out / f"{stem}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -1,6 +1,8 @@
 """The Python in the README and in the docs runs as it stands."""
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,19 +10,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "graphgpu" / "docs").glob("*.md"))]
-BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{number}")
+
+sys.path.insert(0, str(ROOT / "tools"))
+snippets = importlib.import_module("snippets")
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.name}-{number}")
     for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    )
+    for number, snippet in enumerate(snippets.snippets(page))
 ]
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_in_the_documents_runs(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_code_in_the_documents_runs(snippet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "<block>", "exec"), {"__name__": "block"})
+    snippet.run({"__name__": "block"})
 
 
 def test_ci_installs_and_tests_as_the_readme_says():

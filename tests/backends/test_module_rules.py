@@ -171,8 +171,9 @@ def test_progressions_are_the_index(index):
         np.testing.assert_array_equal(found, index)
 
 
-def test_an_index_without_order_is_no_progression():
-    index = np.random.default_rng(0).permutation(1000)
+@pytest.mark.parametrize("count", [1000, 1_000_000])
+def test_an_index_without_order_is_no_progression(count):
+    index = np.random.default_rng(0).permutation(count)
     assert progressions(index, repeats=True) is None
 
 

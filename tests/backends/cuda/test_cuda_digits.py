@@ -44,7 +44,9 @@ def test_the_digits_net_trains_as_on_the_cpu_by_one_launch_a_step(emulator):
     assert driver.host_launches < 2 * first  # launched one by one, then replayed
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"]
+)
 def test_the_digits_net_learns_in_halves(emulator, precision):
     losses, _ = trained(CUDA(emulator()), precision)
     expected, _ = trained("cpu")

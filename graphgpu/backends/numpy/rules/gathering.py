@@ -114,7 +114,8 @@ def progressions(index: Array, repeats: bool) -> list[tuple[slice, slice]] | Non
     for step in range(1, min(_PERIOD, len(index)) + 1):
         found: list[tuple[slice, slice]] = []
         for first in range(step):
-            found += _runs(index[first::step].tolist(), first, step, repeats)
+            if len(found) <= _MOST:
+                found += _runs(index[first::step].tolist(), first, step, repeats)
         if best is None or len(found) < len(best):
             best = found
     return best if best is not None and len(best) <= _MOST else None
@@ -123,9 +124,9 @@ def progressions(index: Array, repeats: bool) -> list[tuple[slice, slice]] | Non
 def _runs(
     numbers: list[int], first: int, step: int, repeats: bool
 ) -> list[tuple[slice, slice]]:
-    """Cut numbers into arithmetic progressions, as long as they go on."""
+    """Cut numbers into arithmetic progressions, until there are too many."""
     found, start = [], 0
-    while start < len(numbers):
+    while start < len(numbers) and len(found) <= _MOST:
         stop, gap = start + 1, 1
         if stop < len(numbers):
             gap = numbers[stop] - numbers[start]
