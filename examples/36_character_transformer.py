@@ -44,17 +44,18 @@ def ngram_bits(known, text, order):
 
     h' is h without its first character; 1 / alphabet is at the end of the chain.
     """
-    after = defaultdict(Counter)
-    for n in range(order):
-        for i in range(n, len(known)):
-            after[known[i - n : i]][known[i]] += 1
-    bits, both = 0.0, known + text
-    for i in range(len(known), len(both)):
-        p = 1 / len(set(both))
-        for n in range(order):
-            if seen := after.get(both[i - n : i]):
+    after, both = defaultdict(Counter), known + text
+    bits, alphabet = 0.0, len(set(both))
+    for i in range(len(both)):
+        contexts = [both[i - n : i] for n in range(min(order, i + 1))]
+        p = 1 / alphabet
+        for h in contexts:
+            seen = after[h]
+            if i < len(known):
+                seen[both[i]] += 1
+            elif seen:
                 p = (seen[both[i]] + len(seen) * p) / (seen.total() + len(seen))
-        bits -= np.log2(p)
+        bits -= np.log2(p) if i >= len(known) else 0
     return bits / len(text)
 
 
@@ -66,10 +67,14 @@ class Writer(gg.nn.Layer):
         normal, ahead = gg.nn.init.normal(std=0.5), 4 * np.eye(HEADS, length, 1)
         self.embed = gg.nn.Embedding(alphabet, FEATURES, weight_init=normal)
         self.bias = self.new_parameter("bias", ahead.shape, lambda *_: ahead)
-        sizes = FEATURES, HEADS, 4 * FEATURES, 0
-        block, norm = gg.nn.TransformerEncoderLayer, gg.nn.LayerNorm
-        self.blocks = [block(*sizes, norm_first=True) for _ in range(blocks)]
-        self.predict = gg.nn.Sequential(norm(FEATURES), gg.nn.Dense(FEATURES, alphabet))
+        self.blocks = [
+            gg.nn.TransformerEncoderLayer(
+                FEATURES, HEADS, 4 * FEATURES, dropout=0, norm_first=True
+            )
+            for _ in range(blocks)
+        ]
+        self.dropout, self.norm = gg.nn.Dropout(0.2), gg.nn.LayerNorm(FEATURES)
+        self.predict = gg.nn.Dense(FEATURES, alphabet)
         places = np.arange(length)
         self.back = np.maximum(places[:, None] - places, 0)
 
@@ -77,11 +82,11 @@ class Writer(gg.nn.Layer):
         """Return scores of what comes next at each place, and the last weights."""
         bias = gg.expand_dims(gg.take(self.bias, self.back, axis=1), 0)
         looks = {"attn_mask": bias, "is_causal": True}
-        h = gg.dropout(self.embed(text), 0.2, training)
+        h = self.dropout(self.embed(text), training=training)
         for block in self.blocks:
             weights = block.attention.attention(block.attention_norm(h), **looks)
             h = block(h, training=training, **looks)
-        return self.predict(gg.dropout(h, 0.2, training)), weights
+        return self.predict(self.dropout(self.norm(h), training=training)), weights
 
 
 def loss_of(model, length=LENGTH):

@@ -20,5 +20,6 @@ __all__ = [
     "Batches",
     "batches",
     "epoch_order",
+    # random shifts and mirror images
     "augment",
 ]

@@ -8,6 +8,7 @@ def test_the_public_names():
     assert sorted(data.__all__) == [
         "Batches",
         "Dataset",
+        "augment",
         "batches",
         "cifar10",
         "digits",
