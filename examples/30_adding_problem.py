@@ -60,7 +60,10 @@ def build(layer, length):
     y = gg.placeholder("y", ("batch",))
     with gg.root_scope(seed=SEED):
         biases = None if layer is gg.nn.RNN else remembering(length)
-        net = gg.nn.Sequential(layer(2, UNITS, bias_init=biases), gg.nn.Dense(UNITS, 1))
+        net = gg.nn.Sequential(
+            (layer.__name__, layer(2, UNITS, bias_init=biases)),
+            ("sum", gg.nn.Dense(UNITS, 1)),
+        )
         loss = gg.mse(net(x)[:, -1, 0], y)
     return net, loss, [x, y]
 
@@ -119,13 +122,13 @@ def main(options: Options) -> Result:
     reading.vlines(marked, 0, 2, color="grey", linestyle=":", label="marks: 0.9, 0.4")
     reading.set(xlabel="time t", title="What is told after t steps", ylim=(-0.2, 2))
     reading.legend(fontsize=8)
-    _, loss, _ = small = build(gg.nn.LSTM, length)
+    drawn, loss, _ = build(gg.nn.LSTM, length)
     bars = [
         Bar("mean squared error of the LSTM", error["LSTM"], at_most=0.01),
         Bar("mean squared error of the GRU", error["GRU"], at_most=0.01),
         Bar("mean squared error of the plain RNN", error["RNN"], at_least=0.14),
     ]
-    return Result(bars, picture, loss, small[0].parameters())
+    return Result(bars, picture, loss, drawn.parameters())
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ what it looks for, a key k of strength β, and how it moves, g, s and γ:
     sharpen   wᵢ ∝ uᵢ^γ                  so that steps do not blur it.
 
 It writes Mᵢ ← Mᵢ (1 - wᵢ e) + wᵢ a, which erases and adds, and reads r = Σ wᵢ Mᵢ.
-It learns what one would have programmed: step on and write until the delimiter comes,
-then step on and read.  So it copies sequences longer than those that it was shown;
-with ``--full``, shown lengths to 20, it copies 40.  An LSTM alone soon only guesses.
+It learns what one would have programmed: step on and write, while the other head waits
+at the start; at the delimiter, step on and read.  So it copies what is longer than all
+that it was shown: 40, shown 20, with ``--full``.  An LSTM alone soon only guesses.
 
 Source: A. Graves, G. Wayne & I. Danihelka, "Neural Turing Machines" (2014), sections
 3 and 4.1; *Deep Learning*, section 10.12.  The data are random bits.
@@ -63,24 +63,24 @@ class TuringMachine(gg.nn.Layer):
         """Return M, w, r, h, c after an input, and scores and w to be stacked."""
         M, w, r, h, c = carry
         h, c = self.controller(gg.concat([x, r], axis=-1), h, c)
-        heads = self.address(h).reshape((-1, 2, self.K + 6))
-        key, heads = heads[..., : self.K], heads[..., self.K :]
-        strength, gate, sharpness, shift = gg.split(heads, [1, 2, 3], axis=-1)
-        found = content(M, gg.tanh(key), gg.softplus(strength))
-        gate, s = gg.sigmoid(gate).named("g"), gg.softmax(shift, axis=-1).named("s")
-        v = (gate * found + (1 - gate) * w).named("v")
-        w = moved(v, s, 1 + gg.softplus(sharpness)).named("w'")
-        e = gg.sigmoid(self.erase(h)).named("e")[:, None]
-        a = gg.tanh(self.add(h)).named("a")[:, None]
-        there = w[:, 0, :, None]
-        M = (M * (1 - there * e) + there * a).named("M'")
-        r = gg.squeeze(w[:, 1:] @ M, 1).named("r'")
+        with gg.scope("head"):
+            heads = self.address(h).reshape((-1, 2, self.K + 6))
+            strength, gate, sharpness, shift, key = gg.split(heads, [1, 2, 3, 6], -1)
+            found = content(M, gg.tanh(key), gg.softplus(strength))
+            gate, s = gg.sigmoid(gate).named("g"), gg.softmax(shift, axis=-1).named("s")
+            v = (gate * found + (1 - gate) * w).named("v")
+            w = moved(v, s, 1 + gg.softplus(sharpness)).named("w'")
+        with gg.scope("memory"):
+            there = w[:, 0, :, None]
+            M = M * (1 - there * gg.sigmoid(self.erase(h))[:, None])
+            M = (M + there * gg.tanh(self.add(h))[:, None]).named("M'")
+            r = gg.squeeze(w[:, 1:] @ M, 1).named("r'")
         return (M, w, r, h, c), (self.output(gg.concat([h, r], axis=-1)), w)
 
     def forward(self, x, *, training):
         """Return scores (batch, time, BITS) and weightings (time, batch, 2, N)."""
-        first, in_time = self.first(x.shape[0]), gg.swapaxes(x, 0, 1)
-        _, (scores, w) = gg.scan(self.step, first, in_time)
+        first = self.first(x.shape[0])
+        _, (scores, w) = gg.scan(self.step, first, gg.swapaxes(x, 0, 1))
         return gg.swapaxes(scores, 0, 1), w
 
 
@@ -93,9 +93,8 @@ def learn(net, longest, steps, device):
     scores, w = found if isinstance(found, tuple) else (found, found)
     answer = scores[:, bits.shape[1] + 1 :]
     loss = gg.binary_cross_entropy_with_logits(answer, bits.cast("float32"))
-    adam = gg.optim.Adam(
-        lambda step: gg.optim.schedules.cosine(step, 1e-2, steps), clip_by_global_norm=1
-    )
+    cosine = gg.optim.schedules.cosine
+    adam = gg.optim.Adam(lambda t: cosine(t, 1e-2, steps), clip_by_global_norm=1)
     step = gg.compile(bits, loss, adam.updates(loss, net.parameters()), device=device)
     random = np.random.default_rng(SEED)
     lengths = random.integers(1, longest + 1, steps)
@@ -108,14 +107,15 @@ def one_step(machine):
     carry = zip("Mwrhc", machine.first("batch"), strict=True)
     carry = [gg.placeholder(name, value.shape) for name, value in carry]
     x, y = (gg.placeholder(n, ("batch", k)) for n, k in (("x", BITS + 1), ("y", BITS)))
-    return gg.binary_cross_entropy_with_logits(machine.step(carry, x)[1][0], y)
+    with gg.scope(machine.name):
+        scores = machine.step(carry, x)[1][0]
+    return gg.binary_cross_entropy_with_logits(scores, y)
 
 
 def main(options: Options) -> Result:
     longest, N = (20, 64) if options.full else (5, 16)
     steps, random = options.steps(2000, full=4000), np.random.default_rng(SEED + 1)
-    lengths = range(1, 2 * longest + 1)
-    tests = [random.random((64, n, BITS)) < 0.5 for n in lengths]
+    tests = [random.random((64, n + 1, BITS)) < 0.5 for n in range(2 * longest)]
     with gg.root_scope(seed=SEED):
         plain = gg.nn.Sequential(gg.nn.LSTM(BITS + 1, 128), gg.nn.Dense(128, BITS))
         machine = TuringMachine(N)
@@ -129,14 +129,14 @@ def main(options: Options) -> Result:
             if len(bits[0]) % (longest // 5) == 0:
                 print(f"{name}, length {len(bits[0])}: {right[-1]:.2%} of bits right")
         axes[0, 2].semilogy(np.convolve(losses, np.ones(50) / 50, "valid"), label=name)
-        axes[1, 2].plot(lengths, right, ".-", label=name)
+        axes[1, 2].plot(range(1, len(right) + 1), right, ".-", label=name)
     axes[0, 2].set(xlabel="step", ylabel="cross-entropy, mean of 50")
     axes[1, 2].set(xlabel=f"length; up to {longest} were shown", ylabel="right bits")
     axes[1, 2].legend()
     blank = np.zeros((len(p[0]) + 1, BITS))
-    given, answered = np.vstack([bits[0], blank]), np.vstack([blank, p[0]])
+    given, answer = np.vstack([bits[0], blank]), np.vstack([blank, p[0]])
     titles = "bits given", "slot written to", "answer: p(bit = 1)", "slot read from"
-    images = given, w[:, 0, 0], answered, w[:, 0, 1]
+    images = given, w[:, 0, 0], answer, w[:, 0, 1]
     for a, title, image in zip(axes[:, :2].ravel(), titles, images, strict=True):
         a.imshow(image.T, cmap="gray_r", vmin=0, vmax=1, aspect="auto")
         a.set(xlabel="time", title=title)
