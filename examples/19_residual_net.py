@@ -17,6 +17,8 @@ recognition", 2016, sections 3 and 4.2; A. Veit, M. Wilber & S. Belongie, "Resid
 networks behave like ensembles of relatively shallow networks", 2016.
 """
 
+from functools import partial
+
 import numpy as np
 from zoo import Bar, Options, Result, figure, start
 
@@ -62,95 +64,87 @@ def small():
     )
 
 
-def learn(name, model, data, epochs, options, *, size=64, **moves):
-    """Train a net; return accuracy, losses, and the lengths of its first gradients."""
-    mean, spread = (
-        f(data.train_images, axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-        for f in (np.mean, np.std)
-    )
+def learn(name, model, data, epochs, options, *, size=64, watched=(), **moves):
+    """Train a net; return its accuracy on held-out images, and its course.
+
+    A row of that is the loss of a step and the lengths of the watched gradients.
+    """
+    axes = {"axis": (0, 2, 3), "keepdims": True, "dtype": np.float64}
+    mean = data.train_images.mean(**axes).astype(np.float32)
+    spread = data.train_images.std(**axes).astype(np.float32)
     total = epochs * -(-len(data.train_images) // size)
     with gg.root_scope(seed=SEED):
         images = gg.placeholder("images", ("batch", *data.image_shape))
         labels = gg.placeholder("labels", ("batch",), "int64")
-        x = (images - mean.astype(np.float32)) / spread.astype(np.float32)
+        x = (images - mean) / spread
         scores = model(x, training=True)
-        with gg.scope("loss"):
-            loss = gg.cross_entropy(scores, labels)
-        sgd = gg.optim.SGD(
-            lambda step: gg.optim.schedules.cosine(step, 0.1, total),
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=5e-4,
-        )
+        loss = gg.cross_entropy(scores, labels)
+        rate = partial(gg.optim.schedules.cosine, lr=0.1, total_steps=total)
+        sgd = gg.optim.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
         updates = sgd.updates(loss, model.parameters()) | gg.state_updates(scores)
+        slopes = gg.gradients(loss, watched) if watched else []
+        row = gg.stack([loss, *(gg.vector_norm(g) for g in slopes)])
         best = gg.argmax(model(x), axis=1)
-        slopes = gg.gradients(loss, [p for p in model.parameters() if p.ndim == 4])
-        lengths = gg.stack([gg.sqrt(gg.sum(gg.square(g))) for g in slopes])
-    train = gg.compile(
-        [images, labels], [loss, lengths], updates, device=options.device
-    )
+    train = gg.compile([images, labels], row, updates, device=options.device)
     guess = gg.compile(images, best, device=options.device)
-    curve = []
+    course = []
     for epoch in range(epochs):
-        order = {"seed": SEED, "epoch": epoch}
-        seen = [
+        shown = data.train_images, data.train_labels, size
+        rows = [
             train(augment(x, seed=SEED, step=train.step, **moves), y)
-            for x, y in batches(data.train_images, data.train_labels, size, **order)
+            for x, y in batches(*shown, seed=SEED, epoch=epoch)
         ]
-        first = seen[0] if epoch == 0 else first
-        curve += [float(gg.asnumpy(each)) for each, _ in seen]
+        course += [gg.asnumpy(row) for row in rows]
         if options.full:
-            print(f"  epoch {epoch + 1}: loss {np.mean(curve[-len(seen) :]):.4f}")
+            print(
+                f"  epoch {epoch + 1}: loss {np.mean(course[-len(rows) :], 0)[0]:.4f}"
+            )
     parts = np.array_split(data.test_images, -(-len(data.test_images) // 500))
     found = np.concatenate([gg.asnumpy(guess(part)) for part in parts])
     accuracy = (found == data.test_labels).mean()
-    print(f"{name:24s} {np.mean(curve[-20:]):8.4f} {accuracy:9.2%}")
-    return accuracy, curve, gg.asnumpy(first[1])
+    print(f"{name:20s} {np.mean(course[-20:], 0)[0]:8.4f} {accuracy:9.2%}")
+    return accuracy, np.array(course)
 
 
 def main(options: Options) -> Result:
     if options.full and not options.data:
         raise gg.DataError("CIFAR-10 is needed: pass its folder or archive as --data")
-    print("net                          loss  held out")
+    print("net                      loss  held out")
     blocks = options.steps(27)
-    depth = 2 * blocks + 2
-    runs = {}
-    for skips in (True, False):
-        name = f"{depth} layers, {'skips' if skips else 'no skips'}"
+    depth, few, runs = 2 * blocks + 2, options.steps(5), []
+    picture, ((left, right),) = figure(1, 2, (9, 4))
+    for name in f"{depth} layers, skips", f"{depth} layers, plain":
         with gg.root_scope(seed=SEED):
-            model = deep(blocks, skips)
-        runs[name] = learn(name, model, digits(), options.steps(5), options)
-    with_skips, without = (run[0] for run in runs.values())
+            model = deep(blocks, skips=name.endswith("skips"))
+        watched = [p for p in model.parameters() if p.ndim == 4]
+        accuracy, course = learn(name, model, digits(), few, options, watched=watched)
+        runs.append(accuracy)
+        left.plot(course[:, 0], label=name)
+        right.semilogy(range(1, depth), course[0, 1:], ".-", label=name)
+    left.set(xlabel="step", ylabel="cross-entropy")
+    right.set(xlabel="layer", ylabel="length of its first gradient")
+    right.legend()
     with gg.root_scope(seed=SEED):
         model = small()
-    reads, *_ = learn("8 layers, skips", model, digits(), options.steps(30), options)
+    reads, _ = learn("8 layers, skips", model, digits(), options.steps(25), options)
     bars = [
         Bar("held-out digits, 8 layers with skips", reads, at_least=0.985),
-        Bar(f"held-out digits, {depth} layers with skips", with_skips, at_least=0.9),
-        Bar(f"held-out digits, {depth} layers without", without, at_most=0.5),
+        Bar(f"held-out digits, {depth} layers with skips", runs[0], at_least=0.9),
+        Bar(f"held-out digits, {depth} layers without", runs[1], at_most=0.5),
     ]
     if options.full:
         with gg.root_scope(seed=SEED):
             model = gg.nn.resnet20()
-        data, moves = cifar10(options.data), {"shift": 4, "flip": True}
-        epochs = options.steps(164)  # 64,000 steps of 128 images
-        reads, *_ = learn("ResNet-20", model, data, epochs, options, size=128, **moves)
+        data, moves = cifar10(options.data), {"shift": 4, "flip": True, "size": 128}
+        epochs = options.steps(164)  # 64,000 steps
+        reads, _ = learn("ResNet-20", model, data, epochs, options, **moves)
         bars.append(Bar("held-out images of CIFAR-10", reads, at_least=0.91))
 
-    picture, ((left, right),) = figure(1, 2, (9, 4))
-    for name, (_, curve, lengths) in runs.items():
-        left.plot(curve, label=name)
-        right.semilogy(range(1, len(lengths) + 1), lengths, ".-", label=name)
-    left.set(xlabel="step", ylabel="cross-entropy")
-    right.set(xlabel="layer", ylabel="length of the gradient at the first step")
-    right.legend()
     with gg.root_scope(seed=SEED):
         model = deep(1, skips=True)  # four layers can be seen
-        x, y = (
-            gg.placeholder("x", ("batch", 1, 8, 8)),
-            gg.placeholder("y", ("batch",), "int64"),
-        )
-        loss = gg.cross_entropy(model(x, training=True), y)
+        images = gg.placeholder("images", ("batch", 1, 8, 8))
+        labels = gg.placeholder("labels", ("batch",), "int64")
+        loss = gg.cross_entropy(model(images, training=True), labels)
     return Result(bars, picture, loss, model.parameters())
 
 

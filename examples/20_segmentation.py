@@ -6,10 +6,10 @@ matrix C, and the transposed convolution multiplies by Cᵀ, so that each elemen
 a kernel into an image of twice the side.  What the encoder saw at that side is added
 back, for the decoder knows what but no longer exactly where.
 
-The images are real digits that lie on clutter: strokes, pieces of other digits, noise.
-A pixel's class is the digit whose ink it is, or none; trained on -log p of the true
-class of each pixel, and judged by |A ∩ B| / |A ∪ B|, the intersection over the union
-of what is found and what is true.
+The images are real digits among pieces of other digits, on noise.  The class of a pixel
+is the digit whose ink it is, or none: the loss is -log p of it, the mean over all
+pixels.  What is found, A, is judged by what is true, B, as intersection over union,
+|A ∩ B| / |A ∪ B|: of the ink of whatever digit, and of each digit alone.
 
 Source: H. Noh, S. Hong & B. Han, "Learning deconvolution network for semantic
 segmentation", 2015; J. Long, E. Shelhamer & T. Darrell, "Fully convolutional networks
@@ -23,7 +23,7 @@ from zoo import Bar, Options, Result, figure, show_image, start
 import graphgpu as gg
 from graphgpu.data import digits
 
-SEED, BATCH, SIDE, PIECES, NONE = 0, 32, 24, 10, 10
+SEED, BATCH, SIDE, WIDTH, PIECES, NONE = 0, 32, 24, 12, 10, 10
 
 
 def paste(scenes, masks, images, labels, random, size, corner, range):
@@ -34,7 +34,11 @@ def paste(scenes, masks, images, labels, random, size, corner, range):
     to = random.integers(0, range - size + 1, (2, count, 1, 1))
     row, column = np.arange(size)[:, None], np.arange(size)
     piece = images[chosen, 0, cut[0] + row, cut[1] + column]
-    there = np.arange(count)[:, None, None], to[0] + corner[0] + row, to[1] + corner[1] + column
+    there = (
+        np.arange(count)[:, None, None],
+        to[0] + corner[0] + row,
+        to[1] + corner[1] + column,
+    )
     ink = piece > 0.4
     scenes[there] = np.where(ink, piece, scenes[there])
     masks[there] = np.where(ink, labels[chosen] if size == 8 else NONE, masks[there])
@@ -87,27 +91,56 @@ class Net(gg.nn.Layer):
         return self.scores(full)
 
 
+def overlap(found, true):
+    """Return |A ∩ B| / |A ∪ B|, and 1 where neither has an element."""
+    union = (found | true).sum()
+    return (found & true).sum() / union if union else 1.0
+
+
 def main(options: Options) -> Result:
     data = digits()
     steps = options.steps(800, full=5000)
-    random = np.random.default_rng(SEED)
     with gg.root_scope(seed=SEED):
-        model = Net(16)
-        images = gg.placeholder("images", ("batch", 1, SIDE, SIDE))
-        masks = gg.placeholder("masks", ("batch", SIDE, SIDE), "int64")
+        model = Net(WIDTH)
+        images = gg.placeholder("images", ("batch", 1, "height", "width"))
+        classes = gg.placeholder("classes", ("batch", "height", "width"), "int64")
         scores = model(images, training=True)
-        loss = gg.cross_entropy(scores, masks)
-        adam = gg.optim.Adam(lambda step: gg.optim.schedules.one_cycle(step, 1e-2, steps))
+        with gg.scope("loss"):
+            loss = gg.cross_entropy(scores, classes)
+        adam = gg.optim.Adam(lambda t: gg.optim.schedules.one_cycle(t, 1e-2, steps))
         updates = adam.updates(loss, model.parameters()) | gg.state_updates(scores)
-    train = gg.compile([images, masks], loss, updates, device=options.device)
-    segment = gg.compile(images, gg.argmax(model(images), axis=1), device=options.device)
-    test = np.random.default_rng(1)
-    seen, truth = scatter(data.test_images, data.test_labels, test, 500)
-    for step in range(steps):
-        l=train(*scatter(data.train_images, data.train_labels, random, BATCH))
-        if step % 100 == 99:
-            found = gg.asnumpy(segment(seen))
-            ink, true = found != NONE, truth != NONE
-            iou = (ink & true).sum() / (ink | true).sum()
-            each = [((found == d) & (truth == d)).sum() / ((found == d) | (truth == d)).sum() for d in range(10)]
-            print(step + 1, float(l), iou, np.mean(each), flush=True)
+    train = gg.compile([images, classes], loss, updates, device=options.device)
+    best = gg.argmax(model(images), axis=1)
+    segment = gg.compile(images, best, device=options.device)
+
+    random = np.random.default_rng([SEED, 1])
+    for step in range(1, steps + 1):
+        value = train(*scatter(data.train_images, data.train_labels, random, BATCH))
+        if step % 200 == 0:
+            print(f"step {step:4d}: loss {float(gg.asnumpy(value)):.3f}")
+
+    random = np.random.default_rng(1)
+    scenes, true = scatter(data.test_images, data.test_labels, random, 500)
+    found = np.concatenate([gg.asnumpy(segment(part)) for part in np.split(scenes, 5)])
+    iou = overlap(found != NONE, true != NONE)
+    each = [overlap(found == digit, true == digit) for digit in range(10)]
+    print("digit    ", *(f"{digit:5d}" for digit in range(10)))
+    print(
+        "its ink's", *(f"{value:5.2f}" for value in each), f"  mean {np.mean(each):.2f}"
+    )
+
+    picture, axes = figure(3, 6, (9, 4.6))
+    colours = {"cmap": "tab10", "vmin": 0, "vmax": 9, "interpolation": "nearest"}
+    for i, column in enumerate(axes.T):
+        show_image(column[0], scenes[i, 0], "image" if i == 0 else "")
+        for a, mask, name in zip(
+            column[1:], (true, found), ("true", "found"), strict=True
+        ):
+            shown = np.ma.masked_equal(mask[i], NONE)
+            show_image(a, shown, name if i == 0 else "", **colours)
+    bars = [Bar("intersection over union of digits' ink", iou, at_least=0.85)]
+    return Result(bars, picture, loss, model.parameters())
+
+
+if __name__ == "__main__":
+    start(main)
