@@ -141,10 +141,10 @@ def main(options: Options) -> Result:
         bars.append(Bar("held-out images of CIFAR-10", reads, at_least=0.91))
 
     with gg.root_scope(seed=SEED):
-        model = deep(1, skips=True)  # four layers can be seen
+        model = deep(1, skips=True)  # a block that can be drawn
         images = gg.placeholder("images", ("batch", 1, 8, 8))
         labels = gg.placeholder("labels", ("batch",), "int64")
-        loss = gg.cross_entropy(model(images, training=True), labels)
+        loss = gg.cross_entropy(model(images), labels)
     return Result(bars, picture, loss, model.parameters())
 
 

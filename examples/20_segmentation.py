@@ -23,7 +23,7 @@ from zoo import Bar, Options, Result, figure, show_image, start
 import graphgpu as gg
 from graphgpu.data import digits
 
-SEED, BATCH, SIDE, WIDTH, PIECES, NONE = 0, 32, 24, 12, 10, 10
+SEED, BATCH, SIDE, WIDTH, PIECES, NONE = 0, 32, 24, 16, 8, 10
 
 
 def paste(scenes, masks, images, labels, random, size, corner, range):
@@ -79,9 +79,10 @@ class Net(gg.nn.Layer):
         self.mix = stage(conv, 4 * width, 4 * width, 3, 1, 1)
         self.up2 = stage(transposed, 4 * width, 2 * width, 4, 2, 1)
         self.up1 = stage(transposed, 2 * width, width, 4, 2, 1)
-        self.scores = conv(width, 11, 3, 1, 1)
+        self.scores = conv(width, NONE + 1, 3, 1, 1)
 
     def forward(self, x, *, training):
+        """Return eleven scores a pixel."""
         full = self.see(x, training=training)
         half = self.down1(full, training=training)
         code = self.down2(half, training=training)
@@ -110,7 +111,8 @@ def main(options: Options) -> Result:
         adam = gg.optim.Adam(lambda t: gg.optim.schedules.one_cycle(t, 1e-2, steps))
         updates = adam.updates(loss, model.parameters()) | gg.state_updates(scores)
     train = gg.compile([images, classes], loss, updates, device=options.device)
-    best = gg.argmax(model(images), axis=1)
+    scores = model(images)
+    best = gg.argmax(scores, axis=1)
     segment = gg.compile(images, best, device=options.device)
 
     random = np.random.default_rng([SEED, 1])
@@ -130,7 +132,7 @@ def main(options: Options) -> Result:
     )
 
     picture, axes = figure(3, 6, (9, 4.6))
-    colours = {"cmap": "tab10", "vmin": 0, "vmax": 9, "interpolation": "nearest"}
+    colours = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5, "interpolation": "nearest"}
     for i, column in enumerate(axes.T):
         show_image(column[0], scenes[i, 0], "image" if i == 0 else "")
         for a, mask, name in zip(
@@ -138,8 +140,11 @@ def main(options: Options) -> Result:
         ):
             shown = np.ma.masked_equal(mask[i], NONE)
             show_image(a, shown, name if i == 0 else "", **colours)
+    key = {"ticks": range(10), "label": "digit", "pad": 0.01}
+    picture.colorbar(axes[1, 0].images[0], ax=axes[1:].ravel().tolist(), **key)
     bars = [Bar("intersection over union of digits' ink", iou, at_least=0.85)]
-    return Result(bars, picture, loss, model.parameters())
+    drawn = gg.cross_entropy(scores, classes)
+    return Result(bars, picture, drawn, model.parameters())
 
 
 if __name__ == "__main__":

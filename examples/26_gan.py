@@ -136,7 +136,7 @@ def main(options: Options) -> Result:
         axes[0, 1].stairs(p_g, grid[::4, 0], label=name)
         axes[0, 2].plot(values, linewidth=0.5, label=name)
     axes[0, 1].plot(grid, p_r, "k--", label="$p_r$")
-    axes[0, 3].scatter(*noise[:3000].T, c=forged[:3000], s=3, cmap="coolwarm")
+    axes[0, 3].scatter(*noise[:1200].T, c=forged[:1200], s=3, cmap="coolwarm")
     axes[0, 1].set(title="what G makes", xlabel="x")
     axes[0, 2].axhline(-np.log(4), color="k", linestyle="--", label="-2 log 2")
     axes[0, 2].set(title="V during the game", xlabel="step of D", ylim=(-1.7, -1.1))

@@ -110,7 +110,7 @@ def ring_game(options, rounds, G_steps):
 
 
 def main(options: Options) -> Result:
-    picture, axes = figure(2, 3, (11, 6.5))
+    picture, axes = figure(2, 3, (10, 6))
     points = [bilinear(options, in_turn) for in_turn in (False, True)]
     at_once, in_turn = (np.linalg.norm(p, axis=1) for p in points)
     law = (1 + RATE**2) ** (np.arange(len(at_once)) / 2)
@@ -136,7 +136,7 @@ def main(options: Options) -> Result:
         name, late = f"{G_steps} of G for 1 of D", covered[len(covered) // 2 :, 1]
         bars += [Bar(f"modes of 8, {name}", worst(late), **bound)]
         moments = seen[-6 if G_steps > 1 else -1 :]
-        a.plot(*np.transpose(moments), ".", markersize=2)
+        a.plot(*np.transpose(moments)[:, :800], ".", markersize=2)
         a.plot(*RING.T, "k+", markersize=9)
         a.set(title=name, aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
         axes[1, 2].plot(*covered.T, label=name)

@@ -51,9 +51,9 @@ def adam(lr, steps):
 
 
 def draw(held_out, points, levels, estimates, measured, floor, norms):
-    picture, axes = figure(1, 3, (12, 3.5))
-    axes[0, 0].plot(*held_out.T, "k.", markersize=1, label="real")
-    axes[0, 0].plot(*points.T, "C0.", markersize=2, label="forged")
+    picture, axes = figure(1, 3, (11, 3.2))
+    axes[0, 0].plot(*held_out[:500].T, "k.", markersize=2, label="real")
+    axes[0, 0].plot(*points[:500].T, "C0.", markersize=2, label="forged")
     axes[0, 0].set(title="samples", aspect="equal", xlim=(-2, 2), ylim=(-1.5, 1.5))
     axes[0, 1].plot(estimates, linewidth=0.5, label="the critic's difference")
     axes[0, 1].plot(*np.transpose(measured), "k.-", label="W₁, by matching")

@@ -50,7 +50,7 @@ _CHANGES_OF_FORM: dict[type, str] = {
 }
 # Above this many variables the layout is not polished to the end, which takes
 # Graphviz time that grows with the square of their number.
-_LARGE = 300
+_LARGE = 200
 PHASES = ("forward", "gradient", "update")
 
 
