@@ -1,16 +1,15 @@
 """A residual net: y = x + F(x) lets a signal through where a plain net loses it.
 
-Two nets of 56 layers that differ in nothing but the skips learn the digits from the
+Two nets of 50 layers that differ in nothing but the skips learn the digits from the
 same first weights, with batch normalisation, at the same rates.  The plain one could
 be as good, for it could be the other; but it does not get there.  Through L plain
 layers a gradient is a product of L Jacobians, ∏ F'_l, and grows or shrinks in each;
 with skips the product is ∏ (1 + F'_l), of whose 2^L paths one is the identity.
 
-Then a residual net of eight layers reads the digits.  With ``--full`` and CIFAR-10 in
-``--data`` it is ResNet-20, trained for as many steps as in the paper, batches of 128,
-images that are shifted by up to 4 pixels and mirrored, on a GPU; the rate falls along
-a cosine and the weights decay by 5e-4, which is worth about a point more than the
-paper's steps and 1e-4.
+Then a residual net of eight layers reads the digits.  With ``--full``, for a GPU, and
+CIFAR-10 in ``--data``, so does ResNet-20 with its photographs: 64,000 steps of 128
+images, moved by up to 4 pixels and mirrored, as in the paper; but the rate rises and falls
+along cosines, and the weights decay by 5e-4, which is worth about a point.
 
 Source: K. He, X. Zhang, S. Ren & J. Sun, "Deep residual learning for image
 recognition", 2016, sections 3 and 4.2; A. Veit, M. Wilber & S. Belongie, "Residual
@@ -43,9 +42,10 @@ def deep(blocks: int, skips: bool, width: int = 8):
             convolution(),
             gg.nn.BatchNorm(width),
         )
-        layers += [gg.nn.Residual(body) if skips else body, gg.nn.ReLU()]
-    last = gg.nn.GlobalAvgPool(), gg.nn.Flatten(), gg.nn.Dense(width, 10)
-    return gg.nn.Sequential(*layers, *last)
+        shortcut = None if skips else gg.zeros_like  # 0 in the place of x
+        layers += [gg.nn.Residual(body, shortcut), gg.nn.ReLU()]
+    layers += [gg.nn.GlobalAvgPool(), gg.nn.Flatten(), gg.nn.Dense(width, 10)]
+    return gg.nn.Sequential(*layers)
 
 
 def small():
@@ -65,10 +65,7 @@ def small():
 
 
 def learn(name, model, data, epochs, options, *, size=64, watched=(), **moves):
-    """Train a net; return its accuracy on held-out images, and its course.
-
-    A row of that is the loss of a step and the lengths of the watched gradients.
-    """
+    """Train a net; return its accuracy, and of each step the loss and slopes."""
     axes = {"axis": (0, 2, 3), "keepdims": True, "dtype": np.float64}
     mean = data.train_images.mean(**axes).astype(np.float32)
     spread = data.train_images.std(**axes).astype(np.float32)
@@ -79,7 +76,7 @@ def learn(name, model, data, epochs, options, *, size=64, watched=(), **moves):
         x = (images - mean) / spread
         scores = model(x, training=True)
         loss = gg.cross_entropy(scores, labels)
-        rate = partial(gg.optim.schedules.cosine, lr=0.1, total_steps=total)
+        rate = partial(gg.optim.schedules.one_cycle, max_lr=0.1, total_steps=total)
         sgd = gg.optim.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
         updates = sgd.updates(loss, model.parameters()) | gg.state_updates(scores)
         slopes = gg.gradients(loss, watched) if watched else []
@@ -94,11 +91,10 @@ def learn(name, model, data, epochs, options, *, size=64, watched=(), **moves):
             train(augment(x, seed=SEED, step=train.step, **moves), y)
             for x, y in batches(*shown, seed=SEED, epoch=epoch)
         ]
-        course += [gg.asnumpy(row) for row in rows]
+        rows = [gg.asnumpy(row) for row in rows]  # read when all are on their way
+        course += rows
         if options.full:
-            print(
-                f"  epoch {epoch + 1}: loss {np.mean(course[-len(rows) :], 0)[0]:.4f}"
-            )
+            print(f"  epoch {epoch + 1}: loss {np.mean(rows, 0)[0]:.4f}")
     parts = np.array_split(data.test_images, -(-len(data.test_images) // 500))
     found = np.concatenate([gg.asnumpy(guess(part)) for part in parts])
     accuracy = (found == data.test_labels).mean()
@@ -110,14 +106,16 @@ def main(options: Options) -> Result:
     if options.full and not options.data:
         raise gg.DataError("CIFAR-10 is needed: pass its folder or archive as --data")
     print("net                      loss  held out")
-    blocks = options.steps(27)
-    depth, few, runs = 2 * blocks + 2, options.steps(5), []
+    blocks, epochs, runs = options.steps(24), options.steps(6), []
+    depth = 2 * blocks + 2
     picture, ((left, right),) = figure(1, 2, (9, 4))
     for name in f"{depth} layers, skips", f"{depth} layers, plain":
         with gg.root_scope(seed=SEED):
             model = deep(blocks, skips=name.endswith("skips"))
         watched = [p for p in model.parameters() if p.ndim == 4]
-        accuracy, course = learn(name, model, digits(), few, options, watched=watched)
+        accuracy, course = learn(
+            name, model, digits(), epochs, options, watched=watched
+        )
         runs.append(accuracy)
         left.plot(course[:, 0], label=name)
         right.semilogy(range(1, depth), course[0, 1:], ".-", label=name)
@@ -126,10 +124,10 @@ def main(options: Options) -> Result:
     right.legend()
     with gg.root_scope(seed=SEED):
         model = small()
-    reads, _ = learn("8 layers, skips", model, digits(), options.steps(25), options)
+    reads, _ = learn("8 layers, skips", model, digits(), options.steps(20), options)
     bars = [
         Bar("held-out digits, 8 layers with skips", reads, at_least=0.985),
-        Bar(f"held-out digits, {depth} layers with skips", runs[0], at_least=0.9),
+        Bar(f"held-out digits, {depth} layers with skips", runs[0], at_least=0.85),
         Bar(f"held-out digits, {depth} layers without", runs[1], at_most=0.5),
     ]
     if options.full:

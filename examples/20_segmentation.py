@@ -26,12 +26,12 @@ from graphgpu.data import digits
 SEED, BATCH, SIDE, WIDTH, PIECES, NONE = 0, 32, 24, 16, 8, 10
 
 
-def paste(scenes, masks, images, labels, random, size, corner, range):
-    """Lay a square, cut from images, on each scene: within a range from a corner."""
+def paste(scenes, masks, images, labels, random, size, corner, room):
+    """Lay a square, cut from images, on each scene: within the room from a corner."""
     count = len(scenes)
     chosen = random.integers(len(images), size=(count, 1, 1))
     cut = random.integers(0, 8 - size + 1, (2, count, 1, 1))
-    to = random.integers(0, range - size + 1, (2, count, 1, 1))
+    to = random.integers(0, room - size + 1, (2, count, 1, 1))
     row, column = np.arange(size)[:, None], np.arange(size)
     piece = images[chosen, 0, cut[0] + row, cut[1] + column]
     there = (
@@ -103,8 +103,8 @@ def main(options: Options) -> Result:
     steps = options.steps(800, full=5000)
     with gg.root_scope(seed=SEED):
         model = Net(WIDTH)
-        images = gg.placeholder("images", ("batch", 1, "height", "width"))
-        classes = gg.placeholder("classes", ("batch", "height", "width"), "int64")
+        images = gg.placeholder("images", ("batch", 1, SIDE, SIDE))
+        classes = gg.placeholder("classes", ("batch", SIDE, SIDE), "int64")
         scores = model(images, training=True)
         with gg.scope("loss"):
             loss = gg.cross_entropy(scores, classes)
@@ -121,30 +121,26 @@ def main(options: Options) -> Result:
         if step % 200 == 0:
             print(f"step {step:4d}: loss {float(gg.asnumpy(value)):.3f}")
 
-    random = np.random.default_rng(1)
-    scenes, true = scatter(data.test_images, data.test_labels, random, 500)
+    held_out = data.test_images, data.test_labels, np.random.default_rng(1)
+    scenes, true = scatter(*held_out, 500)
     found = np.concatenate([gg.asnumpy(segment(part)) for part in np.split(scenes, 5)])
     iou = overlap(found != NONE, true != NONE)
     each = [overlap(found == digit, true == digit) for digit in range(10)]
     print("digit    ", *(f"{digit:5d}" for digit in range(10)))
-    print(
-        "its ink's", *(f"{value:5.2f}" for value in each), f"  mean {np.mean(each):.2f}"
-    )
+    print("its ink  ", *(f"{value:5.2f}" for value in each))
 
     picture, axes = figure(3, 6, (9, 4.6))
     colours = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5, "interpolation": "nearest"}
     for i, column in enumerate(axes.T):
         show_image(column[0], scenes[i, 0], "image" if i == 0 else "")
-        for a, mask, name in zip(
-            column[1:], (true, found), ("true", "found"), strict=True
-        ):
-            shown = np.ma.masked_equal(mask[i], NONE)
-            show_image(a, shown, name if i == 0 else "", **colours)
+        for a, masks, name in (column[1], true, "true"), (column[2], found, "found"):
+            ink = np.ma.masked_equal(masks[i], NONE)
+            show_image(a, ink, name if i == 0 else "", **colours)
     key = {"ticks": range(10), "label": "digit", "pad": 0.01}
     picture.colorbar(axes[1, 0].images[0], ax=axes[1:].ravel().tolist(), **key)
     bars = [Bar("intersection over union of digits' ink", iou, at_least=0.85)]
-    drawn = gg.cross_entropy(scores, classes)
-    return Result(bars, picture, drawn, model.parameters())
+    kernels = [p for p in model.parameters() if p.ndim == 4]
+    return Result(bars, picture, gg.cross_entropy(scores, classes), kernels)
 
 
 if __name__ == "__main__":

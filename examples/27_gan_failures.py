@@ -129,11 +129,11 @@ def main(options: Options) -> Result:
     bars += [Bar("perfect D: slope, non-saturating", slopes[-1, 1], at_least=1.0)]
     axes[0, 2].semilogy(slopes, label=["minimax", "non-saturating"])
     axes[0, 2].set(title="slope of G's loss in $\\theta$", xlabel="step of D alone")
-    games = (300, 10, max, {"at_most": 2}), (1200, 1, min, {"at_least": 8})
+    games = (300, 10, max, {"at_most": 2}), (1500, 1, min, {"at_least": 8})
     for a, (rounds, G_steps, worst, bound) in zip(axes[1], games, strict=False):
         with gg.root_scope(seed=0):
             covered, seen = ring_game(options, options.steps(rounds), G_steps)
-        name, late = f"{G_steps} of G for 1 of D", covered[len(covered) // 2 :, 1]
+        name, late = f"{G_steps} of G for 1 of D", covered[-len(covered) // 3 :, 1]
         bars += [Bar(f"modes of 8, {name}", worst(late), **bound)]
         moments = seen[-6 if G_steps > 1 else -1 :]
         a.plot(*np.transpose(moments)[:, :800], ".", markersize=2)

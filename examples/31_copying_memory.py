@@ -83,9 +83,7 @@ def main(options: Options) -> Result:
     read = gg.compile(x, [gg.softmax(scores), c[0]], device=options.device)
 
     ignorant = COUNT * np.log(SYMBOLS) / length
-    print(
-        f"cross-entropy of who does not remember: {ignorant:.4f}\n  step   cross-entropy"
-    )
+    print(f"cross-entropy of who does not remember: {ignorant:.4f}; after k steps:")
     random, losses = np.random.default_rng(SEED), []
     for k in range(1, steps + 1):
         losses.append(float(step(*sample(random, BATCH, length))))
@@ -102,7 +100,7 @@ def main(options: Options) -> Result:
     curve.set(xlabel="step", ylabel="cross-entropy", title="Learning")
     curve.legend(fontsize=8)
     told.imshow(p[0].T, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=1)
-    told.plot(test[0], "C0.", label="read (9: the marker)")
+    told.plot(np.where(test[0], test[0], np.nan), "C0.", label="read (9: the marker)")
     told.plot(wanted[0], "C3+", label="to be written")
     told.set(xlabel="time", ylabel="0: blank; symbol", ylim=(-0.5, 9.5))
     told.set_title("Probability of what is written")

@@ -1,16 +1,13 @@
 """An LSTM learns to write graphgpu's own documents, one character after another.
 
-p(text) = ∏ p(c_t | c_1 … c_{t−1}): a character is read, the state goes on, and a
-multinoulli output unit tells the next.  What a model is worth is measured on text
-that it never saw: the bits per character, −log₂ p on average, that it would take to
-send the text.  Beside it, the classical models count: an n-gram model looks n − 1
-characters back, and mixes with the shorter ones by how many different characters it
-saw there (I. Witten and T. Bell, 1991).  Its best n is small, as longer contexts are
-new; the LSTM has no n.  At last it writes: each character is drawn, and read again,
-in a loop that is one node of the graph.
+p(text) = ∏ p(c_t | c_1 … c_{t−1}): a character is read, and a multinoulli output
+unit tells the next from the state.  What a model is worth is measured on text that
+it never saw: the bits per character, −log₂ p on average.  Beside it, the classical
+models count: an n-gram looks n − 1 characters back, mixed with the shorter ones by
+how many different characters it saw there (I. Witten and T. Bell, 1991).  The LSTM
+has no n.  At last it writes: a character is drawn and read again, in one scan.
 
-Source: Goodfellow, Bengio & Courville, *Deep Learning*, 10.2, 10.10 and 12.4.1; A.
-Karpathy, "The unreasonable effectiveness of recurrent neural networks", 2015.  The
+Source: Goodfellow, Bengio & Courville, *Deep Learning*, 10.2, 10.10 and 12.4.1.  The
 data are README.md and graphgpu/docs/*.md of this checkout, as they are today, or a
 text file of yours, --data FILE; every tenth piece of 500 characters is held out.
 """
@@ -29,8 +26,8 @@ SEED, BATCH, TIME, PIECE, LONGEST = 0, 32, 64, 500, 6
 def read(data):
     """Return the text cut into pieces."""
     root = Path(__file__).parents[1]
-    documents = [root / "README.md", *sorted((root / "graphgpu" / "docs").glob("*.md"))]
-    files = documents if data is None or data.is_dir() else [data]
+    files = [root / "README.md", *sorted((root / "graphgpu" / "docs").glob("*.md"))]
+    files = files if data is None or data.is_dir() else [data]
     try:
         text = "\n".join(f.read_text(encoding="utf-8") for f in files)
     except (OSError, UnicodeDecodeError) as error:
@@ -81,11 +78,10 @@ class Model(gg.nn.Layer):
 
     def write(self, first, length):
         """Return a text that is drawn after a first character: (length,)."""
-        cell = self.lstm.cells[0]
+        (cell,) = self.lstm.cells
 
         def step(carry):
-            c, *states = carry
-            h, memory = cell(self.table(c), *states)
+            h, memory = cell(self.table(carry[0]), *carry[1:])
             c = self.next.sample(h)
             return (c, h, memory), c
 
@@ -94,8 +90,8 @@ class Model(gg.nn.Layer):
 
 def show_surprise(axes, text, bits):
     """Show a text, redder where its characters took more bits."""
-    axes.imshow(bits, cmap="Reds", vmin=0, vmax=10, aspect="auto")
-    for (row, column), c in np.ndenumerate(text):
+    axes.imshow(bits[:480].reshape(12, 40), cmap="Reds", vmin=0, vmax=10, aspect="auto")
+    for (row, column), c in np.ndenumerate(text[:480].reshape(12, 40)):
         shown = c if c.isascii() and c.isprintable() else "↵" if c == "\n" else "□"
         axes.text(column, row, shown, ha="center", fontsize=8, parse_math=False)
     axes.set(title="Held-out text: the redder, the more bits", xticks=[], yticks=[])
@@ -106,14 +102,11 @@ def main(options: Options) -> Result:
     held = pieces[9::10]
     seen = [piece for k, piece in enumerate(pieces) if k % 10 != 9]
     characters = np.array(sorted(set("".join(pieces))))
-    test, data = (
-        np.searchsorted(characters, [*map(list, part)]) for part in (held, seen)
-    )
+    data, test = (np.searchsorted(characters, [*map(list, s)]) for s in (seen, held))
     counts = Counts(seen, len(characters))
     grams = [counts.bits(held, n) for n in range(1, LONGEST + 1)]
     print(f"{data.size + test.size} characters; bits per held-out character:")
-    for n, level in enumerate(grams, 1):
-        print(f"  {n}-gram   {level:.3f}")
+    print("  n-grams, n = 1, 2, …:", *(f"{level:.3f}" for level in grams))
 
     steps = options.steps(600, full=1500)
     with gg.root_scope(seed=SEED):
@@ -131,27 +124,24 @@ def main(options: Options) -> Result:
     write = gg.compile([], written, device=options.device)
 
     random, losses, found = np.random.default_rng(SEED), [], {}
+    limits = [len(data), PIECE - TIME]
     for k in range(1, steps + 1):
-        rows = random.integers(len(data), size=(BATCH, 1))
-        first = random.integers(PIECE - TIME, size=(BATCH, 1))
-        losses.append(float(train(data[rows, first + np.arange(TIME + 1)])))
+        row, t = random.integers(limits, size=(BATCH, 2)).T[:, :, None]
+        losses.append(float(train(data[row, t + np.arange(TIME + 1)])))
         if k % max(1, steps // 6) == 0:
             taken = gg.asnumpy(measure(test))
-            found[k] = float(taken.mean())
+            found[k] = taken.mean()
             print(f"  LSTM after {k:4d} steps   {found[k]:.3f}")
     print("\nIt writes:", "".join(characters[gg.asnumpy(write())]), sep="\n")
 
     picture, ((curve, shown),) = figure(1, 2, (11, 4))
     curve.plot(losses, linewidth=0.5, label="LSTM, in training")
     curve.plot(*zip(*found.items(), strict=True), "o-", label="LSTM, held-out")
-    for n, level in enumerate(grams, 1):
-        curve.axhline(level, color=f"{1 - n / 8}", label=f"{n}-gram, held-out")
+    curve.hlines(grams, 0, steps, "grey", ":", label=f"n-grams, n = 1 … {LONGEST}")
     curve.set(xlabel="step", ylabel="bits per character", title="Learning")
     curve.legend(fontsize=8)
-    passage = characters[test[0, 1:481]].reshape(12, 40)
-    show_surprise(shown, passage, taken[0, :480].reshape(12, 40))
-    ratio = found[k] / min(grams)
-    bars = [Bar("bits per character / the best n-gram model's", ratio, at_most=1)]
+    show_surprise(shown, characters[test[0, 1:]], taken[0])
+    bars = [Bar("bits / the best n-gram's bits", found[k] / min(grams), at_most=1)]
     return Result(bars, picture, loss, model.parameters())
 
 

@@ -8,7 +8,7 @@ first stroke 60 steps before the answer, so that it has to remember::
 
 A unit whose z is near 1 stays as it was; the biases of z first make each remember
 for a time of its own, from 1 to 64 steps.  Pixels get noise in training.  Asked after
-every pixel instead of the last, the net shows when it comes to know: most digits
+every pixel, not only after the last, the net shows when it comes to know: most digits
 need the last rows.
 
 Source: Q. Le, N. Jaitly and G. Hinton, "A simple way to initialize recurrent networks
@@ -35,6 +35,7 @@ class Reader(gg.nn.Layer):
         self.classes = gg.nn.Dense(UNITS, 10)
 
     def forward(self, images, *, training):
+        """Return the scores for images, whose pixels are read as from -1 to 3."""
         x = gg.gaussian_noise(images, 0.1, training)
         h = self.gru(gg.reshape(4 * x - 1, (-1, TIME, 1)))
         return self.classes(gg.dropout(h, 0.1, training))
@@ -82,12 +83,12 @@ def main(options: Options) -> Result:
     axes[0, 0].set(xlabel="step", title="Cross-entropy in training")
     axes[1, 0].plot(np.arange(1, TIME + 1), right, "C3")
     axes[1, 0].set(xlabel="pixels read", title="Held-out accuracy", ylim=(0, 1))
-    for column, i in enumerate((1, 5, 9), 1):
-        title = f"{data.test_labels[i]}, read row by row"
-        show_image(axes[0, column], data.test_images[i, 0], title)
+    for column, digit in enumerate((0, 5, 8), 1):
+        i = np.flatnonzero(data.test_labels == digit)[0]
+        show_image(axes[0, column], data.test_images[i, 0], "read row by row")
         axes[1, column].imshow(p[i].T, aspect="auto", origin="lower", cmap="Greys")
         axes[1, column].set(xlabel="pixels read", ylabel="class", yticks=range(10))
-        axes[1, column].set_title("Belief")
+        axes[1, column].set_title("Probability of the class")
     bars = [Bar("accuracy on held-out digits", right[-1], at_least=0.95)]
     return Result(bars, picture, loss, model.parameters())
 
