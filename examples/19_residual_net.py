@@ -1,15 +1,15 @@
 """A residual net: y = x + F(x) lets a signal through where a plain net loses it.
 
 Two nets of 50 layers that differ in nothing but the skips learn the digits from the
-same first weights, with batch normalisation, at the same rates.  The plain one could
-be as good, for it could be the other; but it does not get there.  Through L plain
-layers a gradient is a product of L Jacobians, ∏ F'_l, and grows or shrinks in each;
-with skips the product is ∏ (1 + F'_l), of whose 2^L paths one is the identity.
+same first weights, with batch normalisation, at the same rates.  The plain one has the
+same weights to choose from, and cannot find them.  Through L plain layers a gradient
+is a product of L Jacobians, ∏ F'_l, and grows or shrinks in each; with skips it is
+∏ (1 + F'_l), the sum over 2^L paths, of which one is the identity.
 
-Then a residual net of eight layers reads the digits.  With ``--full``, for a GPU, and
-CIFAR-10 in ``--data``, so does ResNet-20 with its photographs: 64,000 steps of 128
-images, moved by up to 4 pixels and mirrored, as in the paper; but the rate rises and falls
-along cosines, and the weights decay by 5e-4, which is worth about a point.
+Then a residual net of eight layers reads the digits; and with ``--full``, for a GPU,
+and CIFAR-10 in ``--data``, ResNet-20 tells what is in its photographs: 64,000 steps of
+128 images, moved by up to 4 pixels and mirrored, as in the paper; but the rate rises
+and falls along cosines, and the weights decay by 5e-4.
 
 Source: K. He, X. Zhang, S. Ren & J. Sun, "Deep residual learning for image
 recognition", 2016, sections 3 and 4.2; A. Veit, M. Wilber & S. Belongie, "Residual

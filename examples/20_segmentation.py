@@ -100,7 +100,7 @@ def overlap(found, true):
 
 def main(options: Options) -> Result:
     data = digits()
-    steps = options.steps(800, full=5000)
+    steps = options.steps(600, full=5000)
     with gg.root_scope(seed=SEED):
         model = Net(WIDTH)
         images = gg.placeholder("images", ("batch", 1, SIDE, SIDE))
@@ -118,7 +118,7 @@ def main(options: Options) -> Result:
     random = np.random.default_rng([SEED, 1])
     for step in range(1, steps + 1):
         value = train(*scatter(data.train_images, data.train_labels, random, BATCH))
-        if step % 200 == 0:
+        if step % 150 == 0:
             print(f"step {step:4d}: loss {float(gg.asnumpy(value)):.3f}")
 
     held_out = data.test_images, data.test_labels, np.random.default_rng(1)

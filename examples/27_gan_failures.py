@@ -2,8 +2,8 @@
 
 Oscillation: on V = xy gradient steps turn about the solution (0, 0).  Taken at once,
 each multiplies x² + y² by 1 + η²; in turn, they stay on the ellipse x² + y² - ηxy.
-So does a small GAN, G(z) = θ + z/20 against D(x) = σ(wx) with real samples about 0; the
-penalty γ/2 E|∂s/∂x|² on the slope of D's logit s at real samples damps it.
+A small GAN turns too, ever wider: G(z) = θ + z/20 against D(x) = σ(wx), real samples
+about 0.  The penalty γ/2 E|∂s/∂x|² on D's logit s at real samples damps it.
 
 Vanishing gradient: where real and forged samples do not meet, D can be perfect.  Then
 the minimax loss has the slope -σ(s) → 0 in a logit, the non-saturating σ(s) - 1 → -1.

@@ -64,7 +64,7 @@ def explained(cells, symbols):
 
 
 def main(options: Options) -> Result:
-    delay, steps = 100 if options.full else 20, options.steps(1800, full=4000)
+    delay, steps = 100 if options.full else 20, options.steps(2200, full=4000)
     length = delay + 2 * COUNT
     x = gg.placeholder("x", ("batch", length), "int64")
     y = gg.placeholder("y", ("batch", length), "int64")

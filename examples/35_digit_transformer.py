@@ -104,7 +104,7 @@ def main(options: Options) -> Result:
         looks = means[-1][i, 0, 1:, None]
         margin = np.pad(looks / looks.max(), ((0, 0), (0, 1)))
         image = np.concatenate([margin, images[places[i], 0]], axis=1)
-        show_image(axes[0, i], image, f"read as {digit}")
+        show_image(axes[0, i], image, f"{i + 1} read as {digit}")
         for block, mean in enumerate(means, 1):
             show_image(axes[block, i], mean[i], f"block {block}")
     picture.suptitle("digits; left of each, which rows the question looks at", size=10)

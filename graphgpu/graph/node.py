@@ -279,13 +279,18 @@ class Variable:
         """Sum over the axes along which ``shape`` would be broadcast to it."""
         return _operators["sum_to"](self, shape)
 
-    def reshape(self, shape: Sequence[Size | str] | Size | str) -> Variable:
-        """Return :func:`graphgpu.reshape` of it."""
-        return _operators["reshape"](self, shape)
+    def reshape(
+        self, shape: Sequence[Size | str] | Size | str, *more: Size | str
+    ) -> Variable:
+        """Return :func:`graphgpu.reshape` of it; sizes may be given one by one."""
+        return _operators["reshape"](self, (shape, *more) if more else shape)
 
-    def transpose(self, axes: Sequence[int] | None = None) -> Variable:
-        """Return :func:`graphgpu.transpose` of it."""
-        return _operators["transpose"](self, axes)
+    def transpose(
+        self, axes: Sequence[int] | int | None = None, *more: int
+    ) -> Variable:
+        """Return :func:`graphgpu.transpose` of it; axes may be given one by one."""
+        given = (axes, *more) if isinstance(axes, int) else axes
+        return _operators["transpose"](self, given)
 
     def broadcast_to(self, shape: Sequence[Size | str]) -> Variable:
         """Return :func:`graphgpu.broadcast_to` of it."""

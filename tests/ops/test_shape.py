@@ -356,3 +356,14 @@ def test_a_chain_of_moves_is_that_of_numpy(data):
         variable = gg.flatten(variable, 0, 1)
         expected = expected.reshape(-1, *expected.shape[2:])
     np.testing.assert_array_equal(gg.evaluate(variable), expected, strict=True)
+
+
+def test_sizes_and_axes_may_be_given_one_by_one_as_in_numpy():
+    x = gg.placeholder("x", ("n", 6))
+    assert x.reshape(-1, 2, 3).shape == x.reshape((-1, 2, 3)).shape
+    assert x.reshape("n", 3, 2).shape == x.reshape(("n", 3, 2)).shape
+    assert x.reshape(-1).shape == x.reshape((-1,)).shape
+    assert x.transpose(1, 0).shape == x.transpose((1, 0)).shape == x.T.shape
+    assert x.transpose().shape == x.T.shape
+    with pytest.raises(gg.ShapeError, match="reshape"):
+        gg.zeros(6).reshape(4, 2)

@@ -125,7 +125,8 @@ def _runs(
     numbers: list[int], first: int, step: int, repeats: bool
 ) -> list[tuple[slice, slice]]:
     """Cut numbers into arithmetic progressions, until there are too many."""
-    found, start = [], 0
+    found: list[tuple[slice, slice]] = []
+    start = 0
     while start < len(numbers) and len(found) <= _MOST:
         stop, gap = start + 1, 1
         if stop < len(numbers):
