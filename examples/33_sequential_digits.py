@@ -85,7 +85,8 @@ def main(options: Options) -> Result:
     axes[1, 0].set(xlabel="pixels read", title="Held-out accuracy", ylim=(0, 1))
     for column, digit in enumerate((0, 5, 8), 1):
         i = np.flatnonzero(data.test_labels == digit)[0]
-        show_image(axes[0, column], data.test_images[i, 0], "read row by row")
+        title = f"{digit} read as {p[i, -1].argmax()}"
+        show_image(axes[0, column], data.test_images[i, 0], title)
         axes[1, column].imshow(p[i].T, aspect="auto", origin="lower", cmap="Greys")
         axes[1, column].set(xlabel="pixels read", ylabel="class", yticks=range(10))
         axes[1, column].set_title("Probability of the class")
