@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def keep(stem: str, out: Path) -> None:
         shutil.copyfile(out / name, PICTURES / name)
 
 
+def cell(lines: Iterable[str]) -> str:
+    """Return lines as a cell of a table in Markdown."""
+    return "<br>".join(lines).replace("|", "\\|")
+
+
 def gallery(measured: dict[str, dict[str, Any]]) -> str:
     """Return the generated part of examples/README.md."""
     rows = [
@@ -117,9 +123,9 @@ def gallery(measured: dict[str, dict[str, Any]]) -> str:
         bars = result["bars"]
         rows.append(
             f"| [{stem[:2]}]({path.name}) | {title(path)} "
-            f"| {'<br>'.join(bar['what'] for bar in bars)} "
-            f"| {'<br>'.join(bar['bounds'] for bar in bars)} "
-            f"| {'<br>'.join(format(bar['value'], '.4g') for bar in bars)} "
+            f"| {cell(bar['what'] for bar in bars)} "
+            f"| {cell(bar['bounds'] for bar in bars)} "
+            f"| {cell(format(bar['value'], '.4g') for bar in bars)} "
             f"| {result['seconds']:.0f} |"
         )
         shown += [
