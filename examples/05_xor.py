@@ -2,7 +2,7 @@
 
 The cost is J = 1/4 Σ (f* - f)² over the four points.  The best linear model says 1/2
 everywhere.  f(x) = wᵀ max{0, Wᵀx + c} + b is exact with the weights of the book: two
-of the points become one in the space of h, and there a plane tells the classes apart.
+of the points become one in the space of h, and there a line tells the classes apart.
 Where descent ends depends on where it starts, for J is not convex.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, section 6.1: the cost is

@@ -1,10 +1,11 @@
 """Perceptron, linear regression and logistic regression: one unit, three costs.
 
-All compute wᵀx + b.  The perceptron learns from mistakes alone, w ← w + y x, and
-makes (R/γ)² of them at most if a plane separates the classes with the margin γ
-(Novikoff).  Linear regression has a closed form, the normal equations XᵀX w = Xᵀy,
-to which descent on the squared error comes.  Logistic regression, P(y = 1) =
-σ(wᵀx + b), has none; its cost is convex, and descent finds what scikit-learn finds.
+All compute wᵀx + b.  The perceptron learns from mistakes alone, w ← w + y x with a 1
+in x for b, and y = ±1.  It makes (R/γ)² of them at most, R being the largest ‖x‖, if
+a plane separates the classes with the margin γ (Novikoff).  Linear regression has a
+closed form, the normal equations XᵀX w = Xᵀy, to which descent on the squared error
+comes.  Logistic regression, P(y = 1) = σ(wᵀx + b), has none; its cost is convex, and
+descent finds what scikit-learn finds.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, sections 5.1.4 and 5.7.1;
 Rosenblatt (1958); Novikoff (1962).  The data come with scikit-learn: Fisher's iris
@@ -18,7 +19,7 @@ import graphgpu as gg
 
 
 def standardised(x, like=None):
-    """Return columns of mean 0 and deviation 1; those of ``like``, if it is given."""
+    """Shift and scale the columns as gives those of ``like`` mean 0, deviation 1."""
     like = x if like is None else like
     return (x - like.mean(axis=0)) / like.std(axis=0)
 

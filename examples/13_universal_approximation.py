@@ -1,4 +1,4 @@
-"""One hidden layer approximates a continuous function as well as it is wide.
+"""One hidden layer approximates a continuous function, the better the wider it is.
 
 f̂(x) = b + Σᵢ vᵢ tanh(wᵢx + cᵢ): each unit is a soft step at the place -cᵢ/wᵢ.  Hard
 steps suffice for a proof: a staircase that is right in the middle of each of m cells

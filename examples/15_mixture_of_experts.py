@@ -7,7 +7,7 @@ from them, but two do, one on each side.  Nobody says which expert is for which 
 descent on the likelihood of the mixture divides the plane between them.
 
 Source: Jacobs, Jordan, Nowlan & Hinton (1991); Goodfellow, Bengio & Courville, *Deep
-Learning*, section 12.1.4.  The data are the petals of Fisher's 150 iris flowers,
+Learning*, section 12.1.5.  The data are the petals of Fisher's 150 iris flowers,
 every flower judged by a model that has not seen it (five folds).
 """
 
@@ -22,12 +22,16 @@ KINDS = (("setosa", "o"), ("versicolor", "s"), ("virginica", "^"))
 
 
 def flowers():
-    """Return standardised petals (length, width), and the species."""
+    """Return the petals (length and width in cm), and the species."""
     from sklearn.datasets import load_iris
 
     iris = load_iris()
-    petals = iris.data[:, 2:]
-    return ((petals - petals.mean(0)) / petals.std(0)).astype("float32"), iris.target
+    return iris.data[:, 2:], iris.target
+
+
+def standardised(petals, like):
+    """Shift and scale the columns as gives those of ``like`` mean 0, deviation 1."""
+    return ((petals - like.mean(axis=0)) / like.std(axis=0)).astype("float32")
 
 
 def build(count, seed=0):
@@ -55,10 +59,11 @@ def learn(count, X, Y, options):
     return gg.compile(x, [p, mixture.gates(x), told], device=options.device)
 
 
-def accuracy(count, X, Y, options):
+def accuracy(count, petals, Y, options):
     """Return the share of flowers judged rightly, each held out once."""
-    fold, right = np.arange(len(X)) % FOLDS, []
+    fold, right = np.arange(len(petals)) % FOLDS, []
     for k in range(options.steps(FOLDS)):
+        X = standardised(petals, like=petals[fold != k])
         model = learn(count, X[fold != k], Y[fold != k], options)
         p = gg.asnumpy(model(X[fold == k])[0])
         right.append((p > 0.5) == Y[fold == k])
@@ -82,14 +87,15 @@ def show(axes, title, field, X, species, halves=()):
 
 
 def main(options: Options) -> Result:
-    X, species = flowers()
+    petals, species = flowers()
     Y = (species == 1)[:, np.newaxis].astype("float32")
     rates = []
     print("experts  accuracy on flowers held out: is it a versicolor?")
     for count in COUNTS:
-        rates.append(accuracy(count, X, Y, options))
+        rates.append(accuracy(count, petals, Y, options))
         print(f"{count:7d}  {rates[-1]:.4f}")
 
+    X = standardised(petals, like=petals)
     ticks = np.linspace(-2, 2.2, 120, dtype="float32")
     plane = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
 

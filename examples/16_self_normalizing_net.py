@@ -2,12 +2,12 @@
 
 selu(x) = λx for x > 0 and λα(eˣ - 1) below, with the λ and α for which mean 0 and
 variance 1 are a fixed point of what a layer with weights N(0, 1/n) does to them: it
-attracts, so neither activations nor gradients vanish or explode.  Of relu's input
-the same weights keep half the mean square: after 32 layers 2⁻³² of it is left, the
+attracts, so neither activations nor gradients vanish or explode.  A layer of relu
+with the same weights halves the mean square: after 32 of them 2⁻³² of it is left, the
 output does not depend on the input, and no gradient arrives.  He's N(0, 2/n) makes
 up for the half, on average, at the start; selu also keeps to it while it learns.
 
-All three nets take the same steps: gradient descent, no momentum, weight decay.
+All three nets take the same steps: gradient descent with weight decay, no momentum.
 
 Source: Klambauer, Unterthiner, Mayr & Hochreiter, "Self-normalizing neural networks"
 (2017); He et al. (2015), equation 10.  The data are scikit-learn's 1,797 digits.

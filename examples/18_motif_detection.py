@@ -8,9 +8,9 @@ it is (it is invariant); where it was reached, argmax_p, tells where the motif l
 Here a real digit lies among pieces of other digits, and the net is told only which
 digit it is, never where: ten motifs, 650 numbers, whose best fits are the scores of the
 ten digits.  All start as the mean of all digits.  The gradient flows through the best
-place alone, so that what is added to a motif is digits, and to locate them is learned
-for nothing.  A dense net, which shares no weights between places and would have to
-learn every digit anew at each of them, learns nothing from as many images.
+place alone, so that it is digits that are added to a motif, and to locate them is
+learned at no cost.  A dense net, which shares no weights between places and would have
+to learn every digit anew at each of them, learns nothing from as many images.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, sections 9.2 and 9.3; Y. LeCun
 & Y. Bengio, "Convolutional networks for images, speech, and time series", 1995.  The

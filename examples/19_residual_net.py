@@ -1,10 +1,10 @@
 """A residual net: y = x + F(x) lets a signal through where a plain net loses it.
 
 Two nets of 50 layers that differ in nothing but the skips learn the digits from the
-same first weights, with batch normalisation, at the same rates.  The plain one has the
-same weights to choose from, and cannot find them.  Through L plain layers a gradient
-is a product of L Jacobians, ∏ F'_l, and grows or shrinks in each; with skips it is
-∏ (1 + F'_l), the sum over 2^L paths, of which one is the identity.
+same first weights, with batch normalisation, at the same rates; in as many steps the
+plain one learns next to nothing.  Through L plain blocks a gradient is a product of L
+Jacobians, ∏ F'_l, and grows or shrinks in each; with skips it is ∏ (I + F'_l), a sum
+over 2^L paths, of which one is the identity (but for the relu after each sum).
 
 Then a residual net of eight layers reads the digits; and with ``--full``, for a GPU,
 and CIFAR-10 in ``--data``, ResNet-20 tells what is in its photographs: 64,000 steps of
@@ -105,6 +105,7 @@ def learn(name, model, data, epochs, options, *, size=64, watched=(), **moves):
 def main(options: Options) -> Result:
     if options.full and not options.data:
         raise gg.DataError("CIFAR-10 is needed: pass its folder or archive as --data")
+    data, photographs = digits(), cifar10(options.data) if options.full else None
     print("net                      loss  held out")
     blocks, epochs, runs = options.steps(24), options.steps(6), []
     depth = 2 * blocks + 2
@@ -113,9 +114,7 @@ def main(options: Options) -> Result:
         with gg.root_scope(seed=SEED):
             model = deep(blocks, skips=name.endswith("skips"))
         watched = [p for p in model.parameters() if p.ndim == 4]
-        accuracy, course = learn(
-            name, model, digits(), epochs, options, watched=watched
-        )
+        accuracy, course = learn(name, model, data, epochs, options, watched=watched)
         runs.append(accuracy)
         left.plot(course[:, 0], label=name)
         right.semilogy(range(1, depth), course[0, 1:], ".-", label=name)
@@ -124,7 +123,7 @@ def main(options: Options) -> Result:
     right.legend()
     with gg.root_scope(seed=SEED):
         model = small()
-    reads, _ = learn("8 layers, skips", model, digits(), options.steps(20), options)
+    reads, _ = learn("8 layers, skips", model, data, options.steps(20), options)
     bars = [
         Bar("held-out digits, 8 layers with skips", reads, at_least=0.985),
         Bar(f"held-out digits, {depth} layers with skips", runs[0], at_least=0.85),
@@ -133,9 +132,9 @@ def main(options: Options) -> Result:
     if options.full:
         with gg.root_scope(seed=SEED):
             model = gg.nn.resnet20()
-        data, moves = cifar10(options.data), {"shift": 4, "flip": True, "size": 128}
+        moves = {"shift": 4, "flip": True, "size": 128}
         epochs = options.steps(164)  # 64,000 steps
-        reads, _ = learn("ResNet-20", model, data, epochs, options, **moves)
+        reads, _ = learn("ResNet-20", model, photographs, epochs, options, **moves)
         bars.append(Bar("held-out images of CIFAR-10", reads, at_least=0.91))
 
     with gg.root_scope(seed=SEED):

@@ -9,7 +9,8 @@ back, for the decoder knows what but no longer exactly where.
 The images are real digits among pieces of other digits, on noise.  The class of a pixel
 is the digit whose ink it is, or none: the loss is -log p of it, the mean over all
 pixels.  What is found, A, is judged by what is true, B, as intersection over union,
-|A ∩ B| / |A ∪ B|: of the ink of whatever digit, and of each digit alone.
+|A ∩ B| / |A ∪ B|: of the ink of whatever digit (the bar), and of each digit alone
+(the table, which is stricter: ink that is given to a wrong digit is wrong).
 
 Source: H. Noh, S. Hong & B. Han, "Learning deconvolution network for semantic
 segmentation", 2015; J. Long, E. Shelhamer & T. Darrell, "Fully convolutional networks
@@ -126,8 +127,8 @@ def main(options: Options) -> Result:
     found = np.concatenate([gg.asnumpy(segment(part)) for part in np.split(scenes, 5)])
     iou = overlap(found != NONE, true != NONE)
     each = [overlap(found == digit, true == digit) for digit in range(10)]
-    print("digit    ", *(f"{digit:5d}" for digit in range(10)))
-    print("its ink  ", *(f"{value:5.2f}" for value in each))
+    print("digit    ", *(f"{digit:5d}" for digit in range(10)), " mean")
+    print("its ink  ", *(f"{value:5.2f}" for value in [*each, np.mean(each)]))
 
     picture, axes = figure(3, 6, (9, 4.6))
     colours = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5, "interpolation": "nearest"}

@@ -1,14 +1,14 @@
 """A denoising autoencoder takes the noise off handwritten digits.
 
-x̃ = x + σz is a digit with noise, z ~ N(0, I), drawn anew at every step, and σ for
-each digit; r is trained on the mean of (r(x̃) - x)².  The best r possible is E[x | x̃]:
+x̃ = x + σz is a digit with noise; z ~ N(0, I), and a σ for each digit, are drawn anew
+at every step.  r is trained on the mean of (r(x̃) - x)².  The best possible is E[x | x̃]:
 the net has to know what digits look like.  The best affine r, Wiener's filter
 
     x̂ = m + C (C + σ²I)⁻¹ (x̃ - m),    m and C the digits' mean and covariance,
 
 which is told σ, stands beside it in the table.  As (r(x̃) - x̃) / σ² points to where
 digits are more probable, denoising again and again, with ever less noise added in
-between, leads from nothing but noise to digits: a loop, in the picture's last row.
+between, leads from nothing but noise to digits: a scan, and the picture's last row.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, sections 14.5 (denoising, the
 score) and 20.11.1 (a chain of noise and denoising).  The data are scikit-learn's 1,797

@@ -5,8 +5,8 @@ after the other take the sign of it.  The energy E = -½ Σ sᵢ Jᵢⱼ sⱼ, J
 rises: turning unit i changes it by -2 |hᵢ|.  So the net ends in a minimum.  Hebb's rule
 makes minima of patterns ξ: J = Σ ξξᵀ is -2 Σ ∂E/∂J, a step of descent.  Beyond some
 0.138 N random patterns it breaks down; digits are too much alike for it.  Projecting
-onto the patterns, J = ξᵀ (ξξᵀ)⁻¹ ξ (the pseudo-inverse rule), keeps them apart.  Hebb's
-J has no 1/N here: sums of whole numbers are exact, and so is E, which must not rise.
+onto patterns, the rows of Ξ, J = Ξᵀ (ΞΞᵀ)⁻¹ Ξ (pseudo-inverse rule), keeps them apart.
+Hebb's J has no 1/N: its sums are of whole numbers, and E, which must not rise, exact.
 
 Source: Hopfield, "Neural networks and physical systems with emergent collective
 computational abilities", 1982; Amit, Gutfreund & Sompolinsky, 1985 (0.138); Personnaz,

@@ -13,8 +13,8 @@ units of the real samples' standard deviation.
 
 What makes it stable: G starts as 2z₁ + f(z), whose samples lie all over the real ones;
 Adam without momentum (β₁ = 0); rates that fall along a cosine; k = 2; an average of
-G's weights, which is what is measured; and noise of two dimensions, as one folds and
-leaves narrow peaks, which D hardly sees.  No penalty is needed.
+G's weights, which is what is measured; and noise of two dimensions: of one, G makes
+folds, and so narrow peaks, which D hardly sees.  No penalty is needed.
 
 Source: I. Goodfellow et al., "Generative adversarial nets" (2014), Algorithm 1,
 Proposition 1, Theorem 1; *Deep Learning*, section 20.10.4.  The data are drawn.

@@ -9,8 +9,8 @@ Vanishing gradient: where real and forged samples do not meet, D can be perfect.
 the minimax loss has the slope -σ(s) → 0 in a logit, the non-saturating σ(s) - 1 → -1.
 
 Mode collapse: for a fixed D the best G puts all samples where D is largest.  A G with
-10 steps for each of D comes close to it: it sits on one of eight Gaussians on a ring,
-and moves on as D follows.  With a step of each in turn it finds all eight.
+10 steps for each of D comes close to it: it sits about one of eight Gaussians on a
+ring, and moves on as D follows.  With a step of each in turn it finds all eight.
 
 Source: I. Goodfellow et al., "Generative adversarial nets" (2014), section 3 and the
 "Helvetica scenario"; the penalty is R₁ of L. Mescheder et al., "Which training methods
@@ -65,7 +65,7 @@ def small_game(options, gamma):
 def net(name, inputs, outputs, activation):
     sizes = [(inputs, 64, activation), (64, 64, activation), (64, outputs, None)]
     with gg.scope(name):
-        return gg.nn.Sequential(*[gg.nn.Dense(i, o, True, a) for i, o, a in sizes])
+        return gg.nn.Sequential(*[gg.nn.Dense(i, o, activation=a) for i, o, a in sizes])
 
 
 def perfect(options):

@@ -61,7 +61,7 @@ def distances(a, b):
 
 
 def told_apart(real, forged):
-    """Return how many images of both have a nearest neighbour of their own kind."""
+    """Return the part of all images whose nearest neighbour is of their own kind."""
     both = np.concatenate([real, forged])
     kind = np.arange(len(both)) < len(real)
     ways = distances(both, both)
@@ -107,7 +107,7 @@ def play(images, options):
 def main(options: Options) -> Result:
     data = digits() if options.data is None else mnist(options.data)
     train = data.train_images.reshape(len(data.train_images), -1)
-    test = data.test_images.reshape(len(data.test_images), -1)
+    test = data.test_images[:2000].reshape(-1, train.shape[1])  # not all of MNIST's
     with gg.root_scope(seed=0):
         read = classifier(train, data.train_labels, options)
     with gg.root_scope(seed=0):
@@ -136,7 +136,7 @@ def main(options: Options) -> Result:
     picture, axes = figure(8, 10, (6, 5.2))
     picture.suptitle("six rows forged, by the digit that is read; two rows held out")
     for digit, column in enumerate(axes.T):
-        written = test[data.test_labels == digit][:2]
+        written = test[data.test_labels[: len(test)] == digit][:2]
         for a, image in zip(column[6:], written, strict=False):
             show_image(a, image.reshape(data.test_images.shape[2:]), cmap="Greens")
         for a in column:

@@ -42,7 +42,7 @@ def distance(a, b):
 def net(name, outputs, activation):
     sizes = [(2, 64, activation), (64, 64, activation), (64, outputs, None)]
     with gg.scope(name):
-        return gg.nn.Sequential(*[gg.nn.Dense(i, o, True, a) for i, o, a in sizes])
+        return gg.nn.Sequential(*[gg.nn.Dense(i, o, activation=a) for i, o, a in sizes])
 
 
 def adam(lr, steps, final):

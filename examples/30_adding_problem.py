@@ -1,7 +1,7 @@
 """Gated recurrent nets add two numbers a hundred steps apart; a plain one cannot.
 
 A sequence has 100 pairs (value, mark).  Two are marked, one in each half, and the
-net is to tell the sum of their values after the last.  Who always says 1 has a mean
+net is to tell the sum of their values after the last.  Always to say 1 has a mean
 squared error of 2/12 = 0.167.  Three nets of 32 units are trained alike::
 
     RNN    h ← tanh(xW + hU + b)
@@ -9,7 +9,7 @@ squared error of 2/12 = 0.167.  Three nets of 32 units are trained alike::
 
 The gradient for h_t is a product of one Jacobian for each later step.  That of tanh
 shrinks it, and what was marked early has no part in it; a gate near 1 hands it on.
-The biases of the gates first make each unit remember for a time of its own, from 1
+The first biases of the gates make each unit remember for a time of its own, from 1
 to 100 steps.  See how far the gradient reaches before anything is learned, and what
 the nets would tell if asked after t steps: those that learned jump at a mark.
 

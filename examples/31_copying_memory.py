@@ -1,14 +1,14 @@
 """An LSTM reads ten symbols, keeps them, and writes them when it is told to.
 
 The input is 10 symbols out of 8, 19 blanks, a marker, and 10 blanks more; the output
-is a blank, 30 times, and then the symbols in their order.  Who knows when, but not
+is a blank, 30 times, and then the symbols in their order.  To know when, but not
 what, has a cross-entropy of 10 ln 8 / 40 = 0.52; to do better, a net must store what
 it reads, each symbol in a place of its own, and count::
 
     c ← f c + i g,  h ← o tanh c,  f, i, o = σ(xW + hU + b),  g = tanh(…)
 
-Where f is near 1 and i near 0, c stays; the biases are first such that the cells
-remember for from 1 to 40 steps.  What is in the cells when the marker comes is
+Where f is near 1 and i near 0, c stays; with the first biases each cell remembers
+for a time of its own, 1 to 40 steps.  What is in the cells when the marker comes is
 measured: of the variance of each over many sequences, the share that the k-th symbol
 explains.  Gradients are clipped to a small norm: most steps are of the same length.
 

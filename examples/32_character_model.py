@@ -5,7 +5,7 @@ unit tells the next from the state.  What a model is worth is measured on text t
 it never saw: the bits per character, −log₂ p on average.  Beside it, the classical
 models count: an n-gram looks n − 1 characters back, mixed with the shorter ones by
 how many different characters it saw there (I. Witten and T. Bell, 1991).  The LSTM
-has no n.  At last it writes: a character is drawn and read again, in one scan.
+has no n.  In the end it writes: a character is drawn and read again, in one scan.
 
 Source: Goodfellow, Bengio & Courville, *Deep Learning*, 10.2, 10.10 and 12.4.1.  The
 data are README.md and graphgpu/docs/*.md of this checkout, as they are today, or a

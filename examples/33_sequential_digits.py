@@ -6,7 +6,7 @@ first stroke 60 steps before the answer, so that it has to remember::
 
     r, z = σ(xW + hU + b),   n = tanh(xW + b + r (hU + b′)),   h ← (1 − z) n + z h
 
-A unit whose z is near 1 stays as it was; the biases of z first make each remember
+A unit whose z is near 1 stays as it was; the first biases of z make each remember
 for a time of its own, from 1 to 64 steps.  Pixels get noise in training.  Asked after
 every pixel, not only after the last, the net shows when it comes to know: most digits
 need the last rows.

@@ -6,8 +6,8 @@ is learned for every distance to its scores,
 
     softmax(q_iᵀ k_j / √E + b_h(i - j)),    j ≤ i,
 
-at first 4 at distance h = 1, ..., 8 and else 0.  So the net starts as what it has to
-beat, an n-gram, and learns which contexts are alike; a tenth of the text is held out.
+at first 4 at distance h = 1, ..., 8 and else 0.  So the net looks where an n-gram does,
+which it has to beat, and learns which contexts are alike; a tenth is held out.
 
 Source: A. Vaswani et al. (2017); C. Raffel et al. (T5, 2020) for the bias; I. Witten
 and T. Bell, "The zero-frequency problem" (1991), for the n-grams; K. Jordan, "Muon"

@@ -12,7 +12,7 @@ what it looks for, a key k of strength β, and how it moves, g, s and γ:
 It writes Mᵢ ← Mᵢ (1 - wᵢ e) + wᵢ a, which erases and adds, and reads r = Σ wᵢ Mᵢ.
 It learns what one would have programmed: step on and write, while the other head waits
 at the start; at the delimiter, step on and read.  So it copies what is longer than all
-that it was shown: 40, shown 20, with ``--full``.  An LSTM alone soon only guesses.
+that it was shown: 40, shown 20, with ``--full``.  There an LSTM alone only guesses.
 
 Source: A. Graves, G. Wayne & I. Danihelka, "Neural Turing Machines" (2014), sections
 3 and 4.1; *Deep Learning*, section 10.12.  The data are random bits.

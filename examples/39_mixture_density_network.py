@@ -1,6 +1,6 @@
 """A mixture density network answers a question that has several right answers.
 
-Of x = f(y) + noise, f(y) = y - 1.2 sin πy/2, the inverse problem asks for y given x;
+Of x = f(y) + noise, f(y) = y - 1.2 sin(πy/2), the inverse problem asks for y given x;
 about x = 0 there are three.  The squared error finds their mean, which may be none of
 them.  A net whose last layer is read as a mixture of Gaussians, trained by
 
@@ -11,7 +11,7 @@ distribution the output unit is to stand for, and the cost is minus its log-like
 No unit gets below the entropy of what its data are drawn from, which is known here.
 
 Source: C. Bishop, "Mixture density networks" (1994), whose curve this is, enlarged;
-Goodfellow, Bengio & Courville, *Deep Learning*, section 6.2.2.
+Goodfellow, Bengio & Courville, *Deep Learning*, section 6.2.2.  The data are drawn.
 """
 
 import numpy as np

@@ -19,6 +19,8 @@ import click
 import graphgpu as gg
 
 QUICK = 2
+PACKAGES = {"sklearn": "scikit-learn"}  # by what is imported
+WRONG = gg.MissingDependencyError, gg.DataError, gg.DeviceError, gg.CompileError
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Result:
     graph: gg.Variable
     """What is drawn: a loss, or an output."""
     parameters: Sequence[gg.Variable]
-    """With respect to what its gradients are drawn."""
+    """What its gradients are drawn with respect to."""
 
 
 def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 4)) -> Any:
@@ -95,16 +97,19 @@ def start(main: Callable[[Options], Result]) -> None:
     """Run an example from the command line.
 
     Its bars are printed and its picture is written.  The exit status is 0 if all
-    bars are met, 1 if one is not, or if a package or a file is missing, of which
-    one line tells.
+    bars are met, and 1 if one is not, or if a package, a file or a device is missing:
+    one line says which.
     """
     stem = Path(sys.modules[main.__module__].__file__ or "example").stem
+    text = sys.modules[main.__module__].__doc__ or ""
 
-    @click.command(help=sys.modules[main.__module__].__doc__)
+    @click.command(help="\b\n" + text.replace("\n\n", "\n\n\b\n"))  # lines as they are
     @click.option("--full", is_flag=True, help="The long version.")
     @click.option("--quick", is_flag=True, help="Two steps of everything.")
-    @click.option("--device", default="auto", show_default=True)
-    @click.option("--data", type=click.Path(path_type=Path), help="A larger data set.")
+    @click.option("--device", default="auto", show_default=True, help="cpu or cuda.")
+    @click.option(
+        "--data", type=click.Path(path_type=Path), help="Larger data, where used."
+    )
     @click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
@@ -121,11 +126,12 @@ def start(main: Callable[[Options], Result]) -> None:
             seconds = time.perf_counter() - begun
             _write(result, out, stem, seconds, options, draw)
         except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
             sys.exit(
-                f"{stem}: the package {str(error.name).partition('.')[0]} is needed; "
+                f"{stem}: the package {PACKAGES.get(package, package)} is needed; "
                 'install it with: pip install "graphgpu[data,plot]"'
             )
-        except (gg.MissingDependencyError, gg.DataError, gg.DeviceError) as error:
+        except WRONG as error:
             sys.exit(" ".join(f"{stem}: {error}".split()))
         print(f"{seconds:.1f} s; {out / stem}.png")
         if not options["quick"] and not all(bar.met for bar in result.bars):
@@ -149,10 +155,15 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     result.picture.savefig(out / f"{stem}.png")
     bars = [
-        {"what": b.what, "value": float(b.value), "bounds": b.bounds}
-        for b in result.bars
+        {
+            "what": bar.what,
+            "value": float(bar.value),
+            "bounds": bar.bounds,
+            "met": bool(options["quick"] or bar.met),
+        }
+        for bar in result.bars
     ]
-    met = all(bar.met for bar in result.bars)
+    met = all(bar["met"] for bar in bars)
     report = {"bars": bars, "met": met, "seconds": round(seconds, 1)}
     (out / f"{stem}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     if draw:

@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,13 +70,13 @@ def run(path: Path, out: Path, options: list[str]) -> dict[str, Any]:
         check=False,
     )
     seconds = time.perf_counter() - begun
-    found = {"bars": [], "met": True}
+    bars: list[dict[str, Any]] = []
     if report.exists():
-        found = json.loads(report.read_text(encoding="utf-8"))
+        bars = json.loads(report.read_text(encoding="utf-8"))["bars"]
     lines = done.stderr.strip().splitlines()
     error = lines[-1] if done.returncode and lines else ""
     return {
-        "bars": found["bars"],
+        "bars": bars,
         "met": done.returncode == 0,
         "seconds": round(seconds, 1),
         "error": error,
@@ -89,11 +90,12 @@ def print_table(console: Console, results: dict[str, dict[str, Any]]) -> None:
         rows = result["bars"] or [{"what": result["error"] or "runs"}]
         for i, bar in enumerate(rows):
             value = f"{bar['value']:.6g}" if "value" in bar else ""
-            verdict = "ok" if bar.get("met", result["met"]) else "NOT MET"
+            failed = "NOT MET" if result["bars"] else "NOT RUN"
+            verdict = "ok" if bar.get("met", result["met"]) else failed
             seconds = f"{result['seconds']:.1f}" if i == 0 else ""
             name = stem if i == 0 else ""
             bounds = bar.get("bounds", "")
-            table.add_row(name, bar["what"], value, bounds, verdict, seconds)
+            table.add_row(name, escape(bar["what"]), value, bounds, verdict, seconds)
     console.print(table)
 
 
@@ -155,12 +157,12 @@ def load_measured() -> dict[str, dict[str, Any]]:
     return {stem: result for stem, result in kept.items() if stem in stems}
 
 
-@click.command(help=__doc__)
+@click.command(help="\b\n" + __doc__.replace("\n\n", "\n\n\b\n"))
 @click.argument("wanted", nargs=-1)
 @click.option("--full", is_flag=True, help="The long versions.")
 @click.option("--quick", is_flag=True, help="Two steps of everything.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--data", type=click.Path(), help="A folder of larger data sets.")
+@click.option("--data", type=click.Path(), help="A folder of MNIST and CIFAR-10.")
 @click.option("--update", is_flag=True, help="Keep pictures and figures.")
 def main(
     wanted: tuple[str, ...],
@@ -184,7 +186,8 @@ def main(
     for path in paths:
         results[path.stem] = result = run(path, out, options)
         verdict = "ok" if result["met"] else f"FAILED {result['error']}"
-        console.print(f"{path.stem}: {result['seconds']:.1f} s {verdict}")
+        line = f"{path.stem}: {result['seconds']:.1f} s {verdict}"
+        console.print(line, markup=False, highlight=False)
         if update and result["met"] and is_system(path):
             keep(path.stem, out)
     print_table(console, results)

@@ -40,7 +40,7 @@ class MixtureOfExperts(Layer):
     """y = Σ_e g_e(x) E_e(x), with gates g(x) = softmax(x W) of the E experts.
 
     *Soft* gating (``k=None``) mixes all of them: Jacobs, Jordan, Nowlan and Hinton,
-    "Adaptive mixtures of local experts", 1991 (*Deep Learning*, section 12.1.4).
+    "Adaptive mixtures of local experts", 1991 (*Deep Learning*, section 12.1.5).
     *Sparse* gating lets the k with the largest logits have a say alone, the first of
     equal ones: Shazeer et al., "Outrageously large neural networks: the
     sparsely-gated mixture-of-experts layer", 2017.  See

@@ -76,6 +76,8 @@ def test_two_steps_of_a_system_run_and_leave_figures_and_a_picture(path, tmp_pat
     assert result.bars
     assert all(bar.bounds for bar in result.bars)
     assert len({bar.what for bar in result.bars}) == len(result.bars)
+    measured = [(bar["what"], bar["bounds"]) for bar in MEASURED[path.stem]["bars"]]
+    assert [(bar.what, bar.bounds) for bar in result.bars] == measured
     result.picture.savefig(tmp_path / "picture.png")
     slopes = gg.gradients(result.graph, list(result.parameters))
     assert [s.shape for s in slopes] == [p.shape for p in result.parameters]
@@ -143,6 +145,48 @@ def test_missing_scikit_learn_ends_an_example_with_one_line(path, monkeypatch):
     message = one_line(ended)
     assert "scikit-learn" in message
     assert 'pip install "graphgpu[data]"' in message
+
+
+@pytest.mark.parametrize("stem", ["12_linear_models", "15_mixture_of_experts"])
+def test_missing_scikit_learn_ends_an_example_of_its_other_data(stem, monkeypatch):
+    path = gallery.EXAMPLES / f"{stem}.py"
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(sys, "argv", [str(path), "--device=cpu"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert one_line(ended) == (
+        f"{stem}: the package scikit-learn is needed; install it with: "
+        'pip install "graphgpu[data,plot]"'
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SYSTEMS if "options.data" in p.read_text(encoding="utf-8")],
+    ids=lambda p: p.stem,
+)
+def test_data_that_are_not_there_end_an_example_with_one_line(
+    path, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    argv = [str(path), "--quick", "--full", "--device=cpu", "--data=nowhere"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    message = one_line(ended)
+    assert message.startswith(path.stem)
+    assert "nowhere" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_cifar10_is_asked_for_before_anything_is_trained(monkeypatch):
+    path = gallery.EXAMPLES / "19_residual_net.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--full"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert one_line(ended) == (
+        "19_residual_net: CIFAR-10 is needed: pass its folder or archive as --data"
+    )
 
 
 def test_missing_matplotlib_ends_an_example_with_one_line(monkeypatch, tmp_path):
