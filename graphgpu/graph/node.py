@@ -289,7 +289,7 @@ class Variable:
         self, axes: Sequence[int] | int | None = None, *more: int
     ) -> Variable:
         """Return :func:`graphgpu.transpose` of it; axes may be given one by one."""
-        given = (axes, *more) if isinstance(axes, int) else axes
+        given = (axes, *more) if more or isinstance(axes, int) else axes
         return _operators["transpose"](self, given)
 
     def broadcast_to(self, shape: Sequence[Size | str]) -> Variable:

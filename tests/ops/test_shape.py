@@ -364,6 +364,7 @@ def test_sizes_and_axes_may_be_given_one_by_one_as_in_numpy():
     assert x.reshape("n", 3, 2).shape == x.reshape(("n", 3, 2)).shape
     assert x.reshape(-1).shape == x.reshape((-1,)).shape
     assert x.transpose(1, 0).shape == x.transpose((1, 0)).shape == x.T.shape
+    assert x.transpose(np.int64(1), 0).shape == x.T.shape
     assert x.transpose().shape == x.T.shape
     with pytest.raises(gg.ShapeError, match="reshape"):
         gg.zeros(6).reshape(4, 2)
