@@ -129,7 +129,7 @@ def main(options: Options) -> Result:
     bars += [Bar("perfect D: slope, non-saturating", slopes[-1, 1], at_least=1.0)]
     axes[0, 2].semilogy(slopes, label=["minimax", "non-saturating"])
     axes[0, 2].set(title="slope of G's loss in $\\theta$", xlabel="step of D alone")
-    games = (300, 10, max, {"at_most": 2}), (1500, 1, min, {"at_least": 8})
+    games = (600, 10, max, {"at_most": 2}), (1500, 1, min, {"at_least": 8})
     for a, (rounds, G_steps, worst, bound) in zip(axes[1], games, strict=False):
         with gg.root_scope(seed=0):
             covered, seen = ring_game(options, options.steps(rounds), G_steps)
