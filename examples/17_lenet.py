@@ -78,6 +78,30 @@ def describe(model):
             print(f"{name:6s} {count:7,d}")
 
 
+def draw(data, model, losses, p, wrong):
+    """Draw the curve, what the subsamplings learned, and digits that are misread."""
+    picture, axes = figure(2, 4, (9, 4.5))
+    grid = axes[0, 0].get_gridspec()
+    for a in axes[:, :2].ravel():
+        a.remove()
+    curve = picture.add_subplot(grid[0, :2])
+    curve.semilogy(losses, linewidth=0.5)
+    curve.set(xlabel="step", ylabel="cross-entropy")
+    learned = picture.add_subplot(grid[1, :2])
+    for name in ("S2", "S4"):
+        w, b = (gg.asnumpy(q.value) for q in model[name].parameters())
+        learned.plot(w, b, ".", label=f"{name}: {len(w)} maps")
+    learned.plot(1, 0, "k+", label="at first")
+    learned.set(xlabel="weight w of a map", ylabel="bias b")
+    learned.legend(fontsize=8)
+    for a, i in zip(axes[:, 2:].ravel(), wrong, strict=False):
+        title = f"{data.test_labels[i]} read as {p[i].argmax()}"
+        show_image(a, data.test_images[i, 0], title)
+    for a in axes[:, 2:].ravel()[len(wrong) :]:
+        a.set_axis_off()
+    return picture
+
+
 def main(options: Options) -> Result:
     data = load(options)
     side = data.image_shape[1]
@@ -113,26 +137,7 @@ def main(options: Options) -> Result:
     wrong = np.flatnonzero(p.argmax(axis=1) != data.test_labels)
     accuracy = 1 - len(wrong) / len(p)
     print(f"{data.name}: {len(wrong)} of {len(p)} held-out digits are misread")
-
-    picture, axes = figure(2, 4, (9, 4.5))
-    grid = axes[0, 0].get_gridspec()
-    for a in axes[:, :2].ravel():
-        a.remove()
-    curve = picture.add_subplot(grid[0, :2])
-    curve.semilogy(losses, linewidth=0.5)
-    curve.set(xlabel="step", ylabel="cross-entropy")
-    learned = picture.add_subplot(grid[1, :2])
-    for name in ("S2", "S4"):
-        w, b = (gg.asnumpy(q.value) for q in model[name].parameters())
-        learned.plot(w, b, ".", label=f"{name}: {len(w)} maps")
-    learned.plot(1, 0, "k+", label="at first")
-    learned.set(xlabel="weight w of a map", ylabel="bias b")
-    learned.legend(fontsize=8)
-    for a, i in zip(axes[:, 2:].ravel(), wrong, strict=False):
-        title = f"{data.test_labels[i]} read as {p[i].argmax()}"
-        show_image(a, data.test_images[i, 0], title)
-    for a in axes[:, 2:].ravel()[len(wrong) :]:
-        a.set_axis_off()
+    picture = draw(data, model, losses, p, wrong)
     bar = Bar("accuracy on held-out digits", accuracy, 0.98 if options.data else 0.985)
     return Result([bar], picture, loss, model.parameters())
 

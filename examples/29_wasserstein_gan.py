@@ -68,8 +68,8 @@ def draw(held_out, points, levels, estimates, measured, floor, norms):
     return picture
 
 
-def main(options: Options) -> Result:
-    rounds = options.steps(800, full=5000)
+def play(rounds):
+    """Return x, G(z) and G's updates; f, its updates, its loss, and what is seen."""
     with gg.root_scope(seed=0):
         x, z = gg.placeholder("x", ("batch", 2)), gg.random_normal(("batch", 2))
         G, f = net("generator", 2, gg.relu), net("critic", 1, gg.leaky_relu)
@@ -90,6 +90,12 @@ def main(options: Options) -> Result:
             -gg.mean(f(forged)), G.parameters()
         )
     seen = [difference, gg.mean(norm)]
+    return x, forged, G_updates, f, f_updates, loss, seen
+
+
+def main(options: Options) -> Result:
+    rounds = options.steps(800, full=5000)
+    x, forged, G_updates, f, f_updates, loss, seen = play(rounds)
     step_of_f = gg.compile(x, seen, f_updates, device=options.device)
     step_of_G = gg.compile(x, None, G_updates, device=options.device, seed=1)
     sample = gg.compile(x, forged, device=options.device, seed=2)
